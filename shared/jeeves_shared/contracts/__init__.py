@@ -1,0 +1,11 @@
+"""Contracts between the services: pydantic and the standard library only.
+
+| module | what | written by → read by |
+|---|---|---|
+| `documents` | documents, pairs, passages, samples | collector → curator → trainer, gateway |
+| `manifests` | frozen results of each step | every service → every service |
+| `recipes`, `requests` | what to do | command line, Jenkins → services |
+| `jobs`, `problems` | state and errors of long work | services → clients |
+| `prompts` | the one prompt | curator, trainer, gateway |
+| `answers` | answers with citations | gateway → clients |
+"""

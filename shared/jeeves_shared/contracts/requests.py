@@ -1,0 +1,99 @@
+"""Request bodies of the job and model resources. Written by the command line and Jenkins, read by the services."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from jeeves_shared.contracts.base import Contract
+from jeeves_shared.contracts.manifests import (
+    CollectionManifest,
+    DatasetManifest,
+    IndexManifest,
+    ModelAlias,
+    ModelManifest,
+    TrainingManifest,
+)
+from jeeves_shared.contracts.recipes import CollectRecipe, CurateRecipe, EvaluateRecipe, TrainRecipe
+
+
+class CollectionRequest(Contract):
+    """`POST /v1/collections` of the collector; result: `CollectionManifest`."""
+
+    recipe: CollectRecipe
+
+
+class IndexRequest(Contract):
+    """`POST /v1/indexes` of the curator; result: `IndexManifest`."""
+
+    recipe: CurateRecipe
+    collection: CollectionManifest
+
+
+class DatasetRequest(Contract):
+    """`POST /v1/datasets` of the curator; result: `DatasetManifest`."""
+
+    recipe: CurateRecipe
+    collection: CollectionManifest
+    index: IndexManifest
+
+
+class TrainingRequest(Contract):
+    """`POST /v1/trainings` of the trainer; result: `TrainingManifest`."""
+
+    recipe: TrainRecipe
+    dataset: DatasetManifest
+
+
+class QuantizationRequest(Contract):
+    """`POST /v1/quantizations` of the trainer; result: `ModelManifest`, registered as `candidate`."""
+
+    training: TrainingManifest
+    quantizations: tuple[str, ...] = Field(min_length=1)
+
+
+class EvaluationRequest(Contract):
+    """`POST /v1/evaluations` of the trainer; result: `EvaluationReport`."""
+
+    recipe: EvaluateRecipe
+    model: ModelManifest
+    quantization: str
+    dataset: DatasetManifest
+    champion: ModelManifest | None = None
+
+
+class PromotionRequest(Contract):
+    """`POST /v1/models/{model_id}/promote` of the trainer."""
+
+    evaluation_id: str = Field(description="A report on this model that passed its gate.")
+    reason: str = ""
+
+
+class RegisteredModel(Contract):
+    """A model version in the trainer's registry, `GET /v1/models`."""
+
+    manifest: ModelManifest
+    aliases: tuple[ModelAlias, ...]
+
+
+class ServeModelRequest(Contract):
+    """`PUT /v1/admin/models/champion` of the gateway: load, verify, shift, drain, unload."""
+
+    model: ModelManifest
+    quantization: str
+
+
+class ServeIndexRequest(Contract):
+    """`PUT /v1/admin/index` of the gateway."""
+
+    index: IndexManifest
+
+
+class ServedModel(Contract):
+    """What the gateway serves now."""
+
+    id: str
+    name: str
+    version: int
+    quantization: str
+    sha256: str
+    state: Literal["starting", "ready", "draining", "failed"]
