@@ -69,6 +69,7 @@ class DatasetManifest(Contract):
     card: ArtifactRef = Field(description="Markdown, for people.")
     train_samples: int = Field(ge=0)
     evaluation_samples: int = Field(ge=0)
+    sample_question: str = Field(default="", description="A question of the evaluation split, for demonstrations.")
     pairs_kept: int = Field(ge=0)
     drops: dict[str, int] = Field(description="Pairs dropped, by reason.")
     created_at: datetime

@@ -10,6 +10,7 @@ Restarting, backoff and swapping are the caller's: an `EngineProcess` is started
 import asyncio
 import contextlib
 import ctypes
+import json
 import os
 import signal
 import socket
@@ -31,7 +32,7 @@ LOG_LIMIT_BYTES = 8 * 1024 * 1024
 
 _POLL_SECONDS = 0.1
 _HEALTH_TIMEOUT_SECONDS = 2.0
-_HTTP_OK = 200
+_ANSWER_LIMIT_BYTES = 65_536
 _PR_SET_PDEATHSIG = 1  # Source: linux/prctl.h
 _libc = ctypes.CDLL(None, use_errno=True)  # loaded here: between fork and exec nothing may be loaded
 
@@ -119,14 +120,14 @@ class EngineProcess:
             self._rotate_log()
             with self.spec.log_path.open("ab") as log:
                 self._log_start_bytes = log.tell()
-                self._process = subprocess.Popen(
+                self._process = subprocess.Popen(  # noqa: ASYNC220  (some 2 ms; must be this thread, see the class)
                     self.spec.command_line(binary, self._port),
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=subprocess.STDOUT,
                     env=self.spec.environment(),
                     start_new_session=True,
-                    preexec_fn=_DieWithParent(),
+                    preexec_fn=_DieWithParent(),  # noqa: PLW1509  (takes no lock)
                 )
         except (OSError, subprocess.SubprocessError) as exc:
             raise EngineStartFailed(f"llama-server could not be started ({binary}): {exc}") from exc
@@ -145,7 +146,7 @@ class EngineProcess:
         deadline = time.monotonic() + timeout_seconds
         while True:
             healthy = await self.healthy()
-            if not self.alive:  # asked last: another process may have got the port and answer in its place
+            if not self.alive:
                 raise self._start_failure()
             if healthy:
                 return
@@ -157,10 +158,10 @@ class EngineProcess:
             await asyncio.sleep(_POLL_SECONDS)
 
     async def healthy(self, timeout_seconds: float = _HEALTH_TIMEOUT_SECONDS) -> bool:
-        """Whether the engine answers `/health` with 200: its model is loaded and its HTTP server alive."""
+        """Whether this very engine answers with its model loaded."""
         try:
             async with asyncio.timeout(timeout_seconds):
-                return await self._health_status() == _HTTP_OK
+                return await self._probe()
         except (OSError, TimeoutError, ValueError):
             return False
 
@@ -175,7 +176,7 @@ class EngineProcess:
         """
         if self._process is None:
             raise EngineNotReady("the engine was not started")
-        while (status := self._process.poll()) is None:
+        while (status := self._process.poll()) is None:  # noqa: ASYNC110  (any event loop, no thread held)
             await asyncio.sleep(_POLL_SECONDS)
         return status
 
@@ -231,21 +232,30 @@ class EngineProcess:
             exit_status=status,
         )
 
-    async def _health_status(self) -> int:
-        """Status code of `/health`; a connection of its own, since the server drops idle ones.
+    async def _probe(self) -> bool:
+        """Whether the one that listens on the port serves this model and knows this engine's key.
+
+        `/v1/models` and not `/health`, which tells nothing of who answers: another process may have
+        got the port. A connection of its own, since the server drops idle ones.
 
         Raises:
             OSError: nobody listens or the connection broke.
-            ValueError: the answer is not HTTP.
+            ValueError: the answer is not what llama-server says.
         """
         reader, writer = await asyncio.open_connection(self.spec.host, self._port)
         try:
-            writer.write(b"GET /health HTTP/1.1\r\nHost: engine\r\nConnection: close\r\n\r\n")
+            lines = ("GET /v1/models HTTP/1.1", "Host: engine", "Connection: close")
+            fields = (f"{name}: {value}" for name, value in self.headers.items())
+            writer.write("\r\n".join((*lines, *fields, "", "")).encode("ascii"))
             await writer.drain()
-            version, _, rest = (await reader.readline()).decode("latin-1").partition(" ")
-            if not version.startswith("HTTP/"):
-                raise ValueError(f"not an HTTP answer: {version!r}")
-            return int(rest.split(" ")[0])
+            head, _, body = (await reader.read(_ANSWER_LIMIT_BYTES)).partition(b"\r\n\r\n")
+            while chunk := await reader.read(_ANSWER_LIMIT_BYTES - len(body)):
+                body += chunk
+            if not head.startswith(b"HTTP/1.1 200 "):
+                return False
+            return any(model["id"] == self.spec.alias for model in json.loads(body)["data"])
+        except (KeyError, TypeError) as exc:
+            raise ValueError("another server answers") from exc
         finally:
             writer.close()
             with contextlib.suppress(OSError):

@@ -1,3 +1,4 @@
+# ruff: noqa: ASYNC220, ASYNC240  (files under /proc do not block)
 """One real llama-server: started, asked, killed, stopped, orphaned."""
 
 import asyncio
@@ -6,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import httpx
@@ -14,9 +16,9 @@ import pytest
 from jeeves_shared.engine.binary import BINARY_VARIABLE
 from jeeves_shared.engine.errors import EngineBinaryMissing, EngineNotReady, EngineStartFailed
 from jeeves_shared.engine.process import EngineProcess
+from jeeves_shared.engine.spec import EngineSpec
 
-from .conftest import SpecMaker
-
+SpecMaker = Callable[..., EngineSpec]
 HTTP_OK, HTTP_UNAUTHORIZED, HTTP_NOT_FOUND, HTTP_NOT_IMPLEMENTED = 200, 401, 404, 501
 
 
@@ -50,9 +52,9 @@ async def test_starts_answers_and_stops(engine_binary: Path, make_spec: SpecMake
     await engine.start()
     await engine.wait_ready(60)
     assert engine.alive and await engine.healthy()
-    answer = await ask(engine, "What is the capital of France?")
+    answer = await ask(engine, "Repeat the word hello.")
     assert answer["model"] == "small"
-    assert "Paris" in str(answer["choices"])
+    assert "hello" in str(answer["choices"]).lower()
     await engine.stop()
     assert not engine.alive and not await engine.healthy()
     assert engine.exit_status == 0, "SIGTERM ends it in an orderly way"
@@ -192,8 +194,12 @@ async def test_taken_port(engine: EngineProcess, engine_binary: Path, make_spec:
     port = int(engine.base_url.rpartition(":")[2])
     second = EngineProcess(make_spec(port=port), engine_binary)
     await second.start()
-    with pytest.raises(EngineStartFailed, match="taken"):
-        await second.wait_ready(30)  # the first engine answers /health on that port: not taken for the second
+    try:
+        assert not await second.healthy(), "the first one answers there: not to be taken for the second"
+        with pytest.raises(EngineStartFailed, match="taken"):
+            await second.wait_ready(30)
+    finally:
+        await second.stop()
 
 
 async def test_not_started_and_too_slow(engine_binary: Path, make_spec: SpecMaker) -> None:

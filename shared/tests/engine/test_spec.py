@@ -1,6 +1,7 @@
 """The command line: nothing in it that this llama-server does not know, nothing missing that keeps it safe."""
 
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -9,13 +10,11 @@ from pydantic import SecretStr
 from jeeves_shared.engine.spec import EngineSpec
 from jeeves_shared.errors import SettingsError
 
-from .conftest import SpecMaker
+SpecMaker = Callable[..., EngineSpec]
 
 
 @pytest.mark.parametrize("embeddings", [False, True])
-def test_every_switch_is_in_the_help_of_this_build(
-    engine_binary: Path, make_spec: SpecMaker, embeddings: bool
-) -> None:
+def test_every_switch_is_in_the_help_of_this_build(engine_binary: Path, make_spec: SpecMaker, embeddings: bool) -> None:
     shown = subprocess.run([engine_binary, "--help"], capture_output=True, text=True, check=True, timeout=30).stdout
     known = {word.strip(",") for word in shown.split() if word.startswith("-")}
     spec = make_spec(embeddings=embeddings, pooling="mean" if embeddings else None)
@@ -40,7 +39,7 @@ def test_every_mistake_at_once(tmp_path: Path) -> None:
     with pytest.raises(SettingsError) as caught:
         EngineSpec(
             gguf_path=tmp_path, alias="a,b", log_path=tmp_path, slots=0, context_tokens_per_slot=1, threads=0,
-            host="0.0.0.0", port=70000, api_key=SecretStr("two,keys"), log_level=9,
+            host="192.0.2.1", port=70000, api_key=SecretStr("two,keys"), log_level=9,
         )  # fmt: skip
     assert len(caught.value.errors) == 8
     assert "two,keys" not in str(caught.value)

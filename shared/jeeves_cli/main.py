@@ -1,0 +1,377 @@
+"""The `jeeves` command.
+
+Exit codes: 0 done · 1 failed · 2 wrong usage or recipe · 3 the gate refused · 4 a service is away · 5 a job failed ·
+6 the sample question was not answered with a citation.
+"""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, TypeVar
+
+import click
+import typer
+from pydantic import ValidationError
+from rich.console import Console
+
+from jeeves_cli import run as run_command
+from jeeves_cli.ask import ask as ask_gateway
+from jeeves_cli.ask import read_batch, stream
+from jeeves_cli.bundle import Bundle
+from jeeves_cli.client import ServiceClient
+from jeeves_cli.display import ConsoleDisplay, evaluation_table, make_display
+from jeeves_cli.endpoints import DEFAULT_PORTS, data_dir
+from jeeves_cli.exits import CommandError, Exit
+from jeeves_cli.keys import keys_app, switch_app
+from jeeves_cli.pipeline import Pipeline, Recipes
+from jeeves_cli.recipes import load_recipe, recipe_for_source, with_absolute_locations
+from jeeves_shared.artifacts import write_atomic
+from jeeves_shared.contracts.answers import Answer
+from jeeves_shared.contracts.base import Contract
+from jeeves_shared.contracts.manifests import (
+    CollectionManifest,
+    DatasetManifest,
+    EvaluationReport,
+    IndexManifest,
+    ModelManifest,
+    TrainingManifest,
+)
+from jeeves_shared.contracts.recipes import CollectRecipe, CurateRecipe, EvaluateRecipe, TrainRecipe
+
+C = TypeVar("C", bound=Contract)
+
+JOBS_DIR = Path("training-jobs")
+REFUSALS = JOBS_DIR / "starter-pack" / "refusals.jsonl"
+
+app = typer.Typer(
+    name="jeeves", no_args_is_help=True, add_completion=False, help="Jeeves: an assistant that knows Jenkins."
+)
+app.add_typer(keys_app, name="keys")
+app.add_typer(switch_app, name="switch")
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON on standard output, nothing else.")]
+Out = Annotated[Path | None, typer.Option("--out", help="Write the manifest to this file.")]
+SourceOption = Annotated[str, typer.Option("--source", help="Folder or git address of documents.")]
+PairsOption = Annotated[str, typer.Option("--pairs", help="CSV or JSONL of questions and answers about them.")]
+LicenceOption = Annotated[str, typer.Option("--licence", help="SPDX identifier of the documents.")]
+CollectFile = Annotated[Path, typer.Option("--collect-recipe")]
+CurateFile = Annotated[Path, typer.Option("--curate-recipe")]
+TrainFile = Annotated[Path, typer.Option("--train-recipe")]
+EvaluateFile = Annotated[Path, typer.Option("--evaluate-recipe")]
+
+DEFAULT_COLLECT = JOBS_DIR / "collect" / "starter-pack.yaml"
+DEFAULT_CURATE = JOBS_DIR / "curate" / "default.yaml"
+DEFAULT_TRAIN = JOBS_DIR / "train" / "smollm2-135m-cpu.yaml"
+DEFAULT_EVALUATE = JOBS_DIR / "evaluate" / "default.yaml"
+
+
+def run() -> None:
+    """Entry point: every error becomes one message and an exit code."""
+    try:
+        code = app(standalone_mode=False)
+    except CommandError as exc:
+        print(f"jeeves: {exc.detail}", file=sys.stderr)
+        sys.exit(exc.code)
+    except typer.Abort:
+        sys.exit(Exit.FAILED)
+    except typer.Exit as exc:
+        sys.exit(exc.exit_code)
+    except click.ClickException as exc:
+        exc.show()
+        sys.exit(Exit.USAGE)
+    sys.exit(code or 0)
+
+
+def _collect_recipe(recipe: Path, source: str, pairs: str, licence: str) -> CollectRecipe:
+    if source:
+        return recipe_for_source(source, pairs or None, REFUSALS if REFUSALS.is_file() else None, licence)
+    # A recipe's folders are written relative to the folder of the project.
+    return with_absolute_locations(load_recipe(CollectRecipe, recipe), Path.cwd())
+
+
+def _read_manifest(contract: type[C], path: Path) -> C:
+    try:
+        return contract.model_validate_json(path.read_bytes())
+    except OSError as exc:
+        raise CommandError(f"{path} cannot be read: {exc.strerror}.", Exit.USAGE) from exc
+    except ValidationError as exc:
+        raise CommandError(f"{path} is not a {contract.__name__}: run the step before again.", Exit.USAGE) from exc
+
+
+def _give(manifest: Contract, out: Path | None, as_json: bool) -> None:
+    text = manifest.model_dump_json(indent=2)
+    if out is not None:
+        write_atomic(out, text.encode("utf-8"))
+    if as_json:
+        print(text)
+
+
+@app.command("up")
+def up(
+    gateway_port: Annotated[int, typer.Option(envvar="GATEWAY_PORT")] = DEFAULT_PORTS["gateway"],
+    collector_port: Annotated[int, typer.Option(envvar="COLLECTOR_PORT")] = DEFAULT_PORTS["collector"],
+    curator_port: Annotated[int, typer.Option(envvar="CURATOR_PORT")] = DEFAULT_PORTS["curator"],
+    trainer_port: Annotated[int, typer.Option(envvar="TRAINER_PORT")] = DEFAULT_PORTS["trainer"],
+) -> int:
+    """Start the four services on this machine, supervised, until Ctrl-C."""
+    bundle = _bundle(gateway_port, collector_port, curator_port, trainer_port)
+    return run_command.stay_up(bundle, Console())
+
+
+@app.command("run")
+def run_all(
+    source: SourceOption = "",
+    pairs: PairsOption = "",
+    licence: LicenceOption = "NOASSERTION",
+    question: Annotated[str, typer.Option(help="Asked before and after.")] = "",
+    once: Annotated[bool, typer.Option("--once", help="Exit after the loop.")] = False,
+    collect_recipe: CollectFile = DEFAULT_COLLECT,
+    curate_recipe: CurateFile = DEFAULT_CURATE,
+    train_recipe: TrainFile = DEFAULT_TRAIN,
+    evaluate_recipe: EvaluateFile = DEFAULT_EVALUATE,
+    gateway_port: Annotated[int, typer.Option(envvar="GATEWAY_PORT")] = DEFAULT_PORTS["gateway"],
+    collector_port: Annotated[int, typer.Option(envvar="COLLECTOR_PORT")] = DEFAULT_PORTS["collector"],
+    curator_port: Annotated[int, typer.Option(envvar="CURATOR_PORT")] = DEFAULT_PORTS["curator"],
+    trainer_port: Annotated[int, typer.Option(envvar="TRAINER_PORT")] = DEFAULT_PORTS["trainer"],
+) -> int:
+    """Start the services, teach the model, promote it, and stay up (what `make run` does)."""
+    recipes = Recipes(
+        collect=_collect_recipe(collect_recipe, source, pairs, licence),
+        curate=load_recipe(CurateRecipe, curate_recipe),
+        train=load_recipe(TrainRecipe, train_recipe),
+        evaluate=load_recipe(EvaluateRecipe, evaluate_recipe),
+    )
+    bundle = _bundle(gateway_port, collector_port, curator_port, trainer_port)
+    return run_command.run(bundle, recipes, run_command.RunOptions(once=once, question=question), Console())
+
+
+def _bundle(gateway: int, collector: int, curator: int, trainer: int) -> Bundle:
+    ports = {"gateway": gateway, "collector": collector, "curator": curator, "trainer": trainer}
+    return Bundle(data_dir(), ports)
+
+
+@app.command("pipeline")
+def pipeline(
+    source: SourceOption = "",
+    pairs: PairsOption = "",
+    licence: LicenceOption = "NOASSERTION",
+    collect_recipe: CollectFile = DEFAULT_COLLECT,
+    curate_recipe: CurateFile = DEFAULT_CURATE,
+    train_recipe: TrainFile = DEFAULT_TRAIN,
+    evaluate_recipe: EvaluateFile = DEFAULT_EVALUATE,
+    as_json: AsJson = False,
+) -> int:
+    """Run the whole loop on services that are up."""
+    display = make_display(as_json)
+    recipes = Recipes(
+        collect=_collect_recipe(collect_recipe, source, pairs, licence),
+        curate=load_recipe(CurateRecipe, curate_recipe),
+        train=load_recipe(TrainRecipe, train_recipe),
+        evaluate=load_recipe(EvaluateRecipe, evaluate_recipe),
+    )
+    outcome = Pipeline(display).run(recipes, "jeeves pipeline")
+    if as_json:
+        print(outcome.report.model_dump_json(indent=2))
+    elif isinstance(display, ConsoleDisplay):
+        display.console.print(evaluation_table(outcome.report))
+    return Exit.OK if outcome.serving is not None else Exit.GATE_REFUSED
+
+
+@app.command("collect")
+def collect(
+    recipe: Annotated[Path, typer.Option("--recipe")] = DEFAULT_COLLECT,
+    source: SourceOption = "",
+    pairs: PairsOption = "",
+    licence: LicenceOption = "NOASSERTION",
+    out: Out = None,
+    as_json: AsJson = False,
+) -> int:
+    """Collect documents and pairs."""
+    manifest = Pipeline(make_display(as_json)).collect(_collect_recipe(recipe, source, pairs, licence))
+    _give(manifest, out, as_json)
+    return Exit.OK
+
+
+@app.command("index")
+def index(
+    collection: Annotated[Path, typer.Option(help="Manifest of the collection.")],
+    recipe: Annotated[Path, typer.Option("--recipe")] = DEFAULT_CURATE,
+    serve: Annotated[bool, typer.Option("--serve", help="Let the gateway search in it at once.")] = False,
+    out: Out = None,
+    as_json: AsJson = False,
+) -> int:
+    """Build the search index of a collection."""
+    steps = Pipeline(make_display(as_json))
+    manifest = steps.build_index(load_recipe(CurateRecipe, recipe), _read_manifest(CollectionManifest, collection))
+    if serve:
+        steps.serve_index(manifest)
+    _give(manifest, out, as_json)
+    return Exit.OK
+
+
+@app.command("curate")
+def curate(
+    collection: Annotated[Path, typer.Option(help="Manifest of the collection.")],
+    index: Annotated[Path, typer.Option(help="Manifest of its index.")],
+    recipe: Annotated[Path, typer.Option("--recipe")] = DEFAULT_CURATE,
+    out: Out = None,
+    as_json: AsJson = False,
+) -> int:
+    """Make training and evaluation samples."""
+    manifest = Pipeline(make_display(as_json)).curate(
+        load_recipe(CurateRecipe, recipe),
+        _read_manifest(CollectionManifest, collection),
+        _read_manifest(IndexManifest, index),
+    )
+    _give(manifest, out, as_json)
+    return Exit.OK
+
+
+@app.command("train")
+def train(
+    dataset: Annotated[Path, typer.Option(help="Manifest of the data set.")],
+    recipe: Annotated[Path, typer.Option("--recipe")] = DEFAULT_TRAIN,
+    out: Out = None,
+    as_json: AsJson = False,
+) -> int:
+    """Tune the base model and merge the adapter."""
+    manifest = Pipeline(make_display(as_json)).train(
+        load_recipe(TrainRecipe, recipe), _read_manifest(DatasetManifest, dataset)
+    )
+    _give(manifest, out, as_json)
+    return Exit.OK
+
+
+@app.command("quantize")
+def quantize(
+    training: Annotated[Path, typer.Option(help="Manifest of the training.")],
+    quantization: Annotated[list[str] | None, typer.Option("--type", help="llama.cpp's name, such as Q8_0.")] = None,
+    out: Out = None,
+    as_json: AsJson = False,
+) -> int:
+    """Quantize the tuned model to GGUF files and register it as candidate."""
+    manifest = Pipeline(make_display(as_json)).quantize(
+        _read_manifest(TrainingManifest, training), tuple(quantization or ["Q8_0"])
+    )
+    _give(manifest, out, as_json)
+    return Exit.OK
+
+
+@app.command("evaluate")
+def evaluate(
+    model: Annotated[Path, typer.Option(help="Manifest of the model.")],
+    dataset: Annotated[Path, typer.Option(help="Manifest of the data set.")],
+    recipe: Annotated[Path, typer.Option("--recipe")] = DEFAULT_EVALUATE,
+    quantization: Annotated[str, typer.Option("--type")] = "Q8_0",
+    out: Out = None,
+    as_json: AsJson = False,
+) -> int:
+    """Compare base, champion and candidate on the quantized file; exit 3 if the gate refuses."""
+    display = make_display(as_json)
+    report = Pipeline(display).evaluate(
+        load_recipe(EvaluateRecipe, recipe),
+        _read_manifest(ModelManifest, model),
+        quantization,
+        _read_manifest(DatasetManifest, dataset),
+    )
+    _give(report, out, as_json)
+    if isinstance(display, ConsoleDisplay):
+        display.console.print(evaluation_table(report))
+        for condition in report.gate:
+            display.line(f"  {'✓' if condition.passed else '✗'} {condition.name}: {condition.reason}")
+    return Exit.OK if report.passed else Exit.GATE_REFUSED
+
+
+@app.command("promote")
+def promote(
+    model: Annotated[Path, typer.Option(help="Manifest of the model.")],
+    report: Annotated[Path, typer.Option(help="Its evaluation report, passed.")],
+    reason: Annotated[str, typer.Option(help="For the audit trail.")] = "jeeves promote",
+    as_json: AsJson = False,
+) -> int:
+    """Shift the gateway to a model that passed its gate, and make it the champion."""
+    evaluation = _read_manifest(EvaluationReport, report)
+    if not evaluation.passed:
+        raise CommandError("The gate refused this model: it is not promoted.", Exit.GATE_REFUSED)
+    served, _ = Pipeline(make_display(as_json)).promote(_read_manifest(ModelManifest, model), evaluation, reason)
+    _give(served, None, as_json)
+    return Exit.OK
+
+
+@app.command("rollback")
+def rollback(as_json: AsJson = False) -> int:
+    """Go back to the previous champion."""
+    served = Pipeline(make_display(as_json)).rollback()
+    _give(served, None, as_json)
+    if not as_json:
+        print(f"serving {served.name} v{served.version} ({served.quantization})")
+    return Exit.OK
+
+
+@app.command("ask")
+def ask(
+    question: Annotated[str, typer.Argument(help="What you want to know.")] = "",
+    batch: Annotated[Path | None, typer.Option(help='JSON Lines with "id" and "question"; one answer a line.')] = None,
+    as_json: AsJson = False,
+) -> int:
+    """Ask one question, or a file of them, and show the sources."""
+    if bool(question) == bool(batch):
+        raise CommandError("Give either a question or --batch FILE.jsonl.", Exit.USAGE)
+    gateway = ServiceClient("gateway")
+    if batch is not None:
+        for question_id, text in read_batch(batch):
+            print(ask_gateway(gateway, text, question_id).model_dump_json(), flush=True)
+        return Exit.OK
+    answer = ask_gateway(gateway, question)
+    if as_json:
+        print(answer.model_dump_json(indent=2))
+    else:
+        print(answer.answer)
+        _print_sources(answer)
+    return Exit.OK
+
+
+@app.command("chat")
+def chat() -> int:
+    """Talk with the assistant; an empty line or Ctrl-D ends."""
+    gateway = ServiceClient("gateway")
+    gateway.wait_ready(5.0)
+    messages: list[dict[str, str]] = []
+    while True:
+        try:
+            question = input("you> ").strip()
+        except EOFError:
+            question = ""
+        if not question:
+            return Exit.OK
+        messages.append({"role": "user", "content": question})
+        for piece in stream(gateway, messages):
+            if isinstance(piece, Answer):
+                print()
+                _print_sources(piece)
+                messages.append({"role": "assistant", "content": piece.answer})
+            else:
+                print(piece, end="", flush=True)
+
+
+@app.command("status")
+def status(as_json: AsJson = False) -> int:
+    """Show which services answer and what is served."""
+    return run_command.status(Console(), as_json)
+
+
+@app.command("version")
+def version(as_json: AsJson = False) -> int:
+    """Show the version of this command."""
+    from jeeves_shared import __version__  # noqa: PLC0415
+
+    print(json.dumps({"version": __version__}) if as_json else f"jeeves {__version__}")
+    return Exit.OK
+
+
+def _print_sources(answer: Answer) -> None:
+    for citation in answer.citations:
+        place = citation.url or citation.source_path
+        print(f"[{citation.number}] {citation.title} › {citation.section}  {place}")
+    if answer.rung != "full":
+        print(f"({answer.rung})")
