@@ -18,6 +18,7 @@ class Exit(IntEnum):
     UNREACHABLE = 4
     JOB_FAILED = 5
     NOT_ANSWERED = 6
+    INTERRUPTED = 130
 
 
 class CommandError(Exception):

@@ -1,7 +1,7 @@
 """The `jeeves` command.
 
 Exit codes: 0 done · 1 failed · 2 wrong usage or recipe · 3 the gate refused · 4 a service is away · 5 a job failed ·
-6 the sample question was not answered with a citation.
+6 the sample question was not answered with a citation · 130 interrupted.
 """
 
 import json

@@ -44,7 +44,7 @@ def run(bundle: Bundle, recipes: Recipes, options: RunOptions, console: Console)
     """Start everything, teach the model, show what came out, and stay up.
 
     Returns:
-        OK; GATE_REFUSED if the candidate was not let through; NOT_ANSWERED if the promoted file did not answer the
+        OK; INTERRUPTED if it was stopped before the loop was through; GATE_REFUSED if the candidate was not let through; NOT_ANSWERED if the promoted file did not answer the
         sample question with a citation.
 
     Raises:
@@ -52,6 +52,7 @@ def run(bundle: Bundle, recipes: Recipes, options: RunOptions, console: Console)
     """
     display = ConsoleDisplay(console)
     interrupted = threading.Event()
+    code = Exit.INTERRUPTED
     _on_stop_signals(interrupted)
     try:
         with display.stage("services") as stage:
@@ -73,7 +74,7 @@ def run(bundle: Bundle, recipes: Recipes, options: RunOptions, console: Console)
         return code
     except Interrupted:
         display.line("stopping …")
-        return Exit.OK
+        return code
     finally:
         _ignore_stop_signals()
         bundle.stop()

@@ -1,0 +1,69 @@
+# The developer's and the user's commands. `make help` lists them.
+PYTHON ?= python3
+VENV ?= .venv
+SOURCE ?=
+PAIRS ?=
+LICENCE ?=
+QUESTION ?=
+ONCE ?=
+PYTEST_ARGS ?=
+
+export JEEVES_DATA_DIR ?= var
+export GATEWAY_PORT COLLECTOR_PORT CURATOR_PORT TRAINER_PORT
+
+BIN := $(VENV)/bin
+CODE := shared services deploy tests
+RUN_OPTIONS = $(if $(ONCE),--once) $(if $(SOURCE),--source "$(SOURCE)") $(if $(PAIRS),--pairs "$(PAIRS)") \
+	$(if $(LICENCE),--licence "$(LICENCE)") $(if $(QUESTION),--question "$(QUESTION)")
+
+.PHONY: help
+help: ## Show the commands.
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
+
+.PHONY: install
+install: ## Set up the virtual environment (done by run and test).
+	@$(PYTHON) deploy/install.py --venv "$(VENV)"
+
+.PHONY: run
+run: install ## Teach a model Jenkins and chat with it. SOURCE=<folder or git address> PAIRS=<csv or jsonl> ONCE=1
+	@exec $(BIN)/jeeves run $(RUN_OPTIONS)
+
+.PHONY: up
+up: install ## Start the services only.
+	@exec $(BIN)/jeeves up
+
+.PHONY: install-test
+install-test:
+	@$(PYTHON) deploy/install.py --venv "$(VENV)" --test
+
+.PHONY: test
+test: install-test ## Run every test that this machine can run.
+	$(BIN)/python -m pytest -m "not docker and not gpu" $(PYTEST_ARGS)
+
+.PHONY: test-quick
+test-quick: install-test ## Run the tests that take seconds.
+	$(BIN)/python -m pytest -m "not slow and not e2e and not docker and not gpu" $(PYTEST_ARGS)
+
+.PHONY: test-containers
+test-containers: install-test ## Build the images and run them on a Docker engine (root, Debian).
+	$(BIN)/python -m pytest -m docker tests/containers $(PYTEST_ARGS)
+
+.PHONY: check
+check: install-test ## Lint, format, types, import rules; changes nothing.
+	$(BIN)/ruff check $(CODE)
+	$(BIN)/ruff format --check $(CODE)
+	$(BIN)/mypy shared/jeeves_shared shared/jeeves_cli services/collector/jeeves_collector services/curator/jeeves_curator services/trainer/jeeves_trainer services/gateway/jeeves_gateway
+	$(BIN)/lint-imports
+
+.PHONY: fix
+fix: install-test ## Mend what the tools can mend.
+	$(BIN)/ruff check --fix $(CODE)
+	$(BIN)/ruff format $(CODE)
+
+.PHONY: bench
+bench: install-test ## Print the figures of this machine.
+	$(BIN)/python tests/bench/bench.py
+
+.PHONY: clean
+clean: ## Remove the virtual environment and all data of this folder.
+	rm -rf "$(VENV)" "$(JEEVES_DATA_DIR)"
