@@ -31,172 +31,39 @@ import sys
 
 if sys.version_info < (3, 11):  # noqa: UP036  (this is the message an old interpreter should print)
     sys.stderr.write(
-        "error: Python 3.11 or newer is needed, this is %s\n"
-        "remedy: run it with a newer interpreter, such as: uv run --python 3.12 %s\n"
-        % (sys.version.split()[0], sys.argv[0])
+        "error: Python 3.11 or newer is needed, this is " + sys.version.split()[0] + "\n"
+        "remedy: run it with a newer interpreter, such as: uv run --python 3.12 " + sys.argv[0] + "\n"
     )
     sys.exit(10)
 
 import argparse
 import contextlib
 import fcntl
-import hashlib
 import os
 import platform
-import queue
 import re
 import shutil
 import signal
-import subprocess
 import tarfile
-import threading
-import time
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
-VERSION = "0.3.36"
-LOCAL_VERSION = f"{VERSION}+jeeves.1"
-SDIST_NAME = f"llama_cpp_python-{VERSION}.tar.gz"
-SDIST_SHA256 = "832db0699007f1be95a7e41ef12e88926b02ba836461e36a36372db2760c1a2e"
-BUILD_TOOLS = ("cmake>=3.26,<5", "ninja>=1.11,<2", "wheel>=0.43,<1", "scikit-build-core>=0.10,<2")
-TARGETS = ("llama", "llama-server", "mtmd")
-CONVERTER = ("convert_hf_to_gguf.py", "convert_lora_to_gguf.py", "conversion", "gguf-py/gguf", "gguf-py/LICENSE")
+from engine_console import BuildError, Progress, log_tail, run
+from engine_recipe import (
+    BUILD_TOOLS,
+    CONVERTER,
+    LOCAL_VERSION,
+    SDIST_NAME,
+    SDIST_SHA256,
+    TARGETS,
+    VERSION,
+    cache_key,
+    options_for,
+    wheel_name,
+)
+
 NEEDED_FREE_BYTES = 3 * 1024**3
 BYTES_PER_COMPILER = 1024**3  # the largest source of llama-server takes about 0.9 GiB in g++ 12
-PLAIN_LINE_EVERY_SECONDS = 10.0
-
-CMAKE_OPTIONS = (
-    "-DCMAKE_BUILD_TYPE=Release",
-    "-DBUILD_SHARED_LIBS=ON",
-    # Each library exists once, under the name both the linker and the binding look for:
-    # a wheel has no symbolic links, and libllama.so -> .so.0 -> .so.0.5.0 would be stored three times.
-    "-DCMAKE_PLATFORM_NO_VERSIONED_SONAME=ON",
-    "-DCMAKE_BUILD_WITH_INSTALL_RPATH=ON",
-    "-DCMAKE_INSTALL_RPATH=$ORIGIN",
-    "-DCMAKE_SHARED_LINKER_FLAGS=-s",
-    "-DCMAKE_EXE_LINKER_FLAGS=-s",
-    "-DGGML_OPENMP=ON",  # llama.cpp's own spin barriers collapse on contended cores (#13079, #29258)
-    "-DLLAMA_SUBPROCESS=OFF",  # no shell tools, no router: the server can start no program
-    "-DLLAMA_OPENSSL=OFF",
-    "-DLLAMA_ALL_WARNINGS=OFF",
-    "-DLLAMA_BUILD_COMMON=ON",
-    "-DLLAMA_BUILD_TOOLS=ON",
-    "-DLLAMA_BUILD_SERVER=ON",
-    "-DLLAMA_BUILD_UI=OFF",
-    "-DLLAMA_USE_PREBUILT_UI=OFF",
-    "-DLLAMA_BUILD_TESTS=OFF",
-    "-DLLAMA_BUILD_EXAMPLES=OFF",
-    "-DLLAMA_BUILD_APP=OFF",
-    "-DLLAMA_BUILD_NUMBER=0",
-    f"-DLLAMA_BUILD_COMMIT=llama-cpp-python-{VERSION}",
-)
-NATIVE_OPTIONS = ("-DGGML_NATIVE=ON",)
-PORTABLE_X86_OPTIONS = (  # x86-64-v3
-    "-DGGML_NATIVE=OFF",
-    "-DGGML_SSE42=ON",
-    "-DGGML_AVX=ON",
-    "-DGGML_AVX2=ON",
-    "-DGGML_FMA=ON",
-    "-DGGML_F16C=ON",
-    "-DGGML_BMI2=ON",
-)
-PORTABLE_OTHER_OPTIONS = ("-DGGML_NATIVE=OFF",)
-
-
-class BuildError(Exception):
-    """A build that cannot go on: what went wrong, what to do, and the exit code."""
-
-    def __init__(self, exit_code: int, problem: str, remedy: str) -> None:
-        super().__init__(problem)
-        self.exit_code = exit_code
-        self.problem = problem
-        self.remedy = remedy
-
-
-class Progress:
-    """One line that redraws itself on a terminal; a plain line now and then elsewhere."""
-
-    def __init__(self) -> None:
-        self._is_terminal = sys.stderr.isatty()
-        self._started = time.monotonic()
-        self._last_plain = float("-inf")
-        self._stage = ""
-
-    @property
-    def elapsed(self) -> str:
-        """Time since the start, as ``m:ss``."""
-        minutes, seconds = divmod(int(time.monotonic() - self._started), 60)
-        return f"{minutes}:{seconds:02d}"
-
-    def update(self, stage: str, done: int = 0, total: int = 0) -> None:
-        """Show the stage; with a total, how many of its steps are done."""
-        if self._is_terminal:
-            width = 28
-            filled = width * done // total if total else 0
-            bar = "\x1b[36m" + "━" * filled + "\x1b[90m" + "─" * (width - filled) + "\x1b[0m  " if total else ""
-            steps = f"step {done}/{total}  " if total else ""
-            sys.stderr.write(f"\r\x1b[2K▸ {stage:<9} {bar}{steps}{self.elapsed}")
-            sys.stderr.flush()
-            return
-        now = time.monotonic()
-        if stage != self._stage or now - self._last_plain >= PLAIN_LINE_EVERY_SECONDS:
-            self._stage, self._last_plain = stage, now
-            steps = f" step {done}/{total}" if total else ""
-            print(f"engine: {stage}{steps} ({self.elapsed})", file=sys.stderr, flush=True)
-
-    def clear(self) -> None:
-        """Leave the terminal's line empty, for a message."""
-        if self._is_terminal:
-            sys.stderr.write("\r\x1b[2K")
-            sys.stderr.flush()
-
-
-def run(command: Sequence[str | Path], log: Path, on_line: Callable[[str], None], environment: dict[str, str]) -> int:
-    """Run a command in its own process group; its output goes to the log and, by line, to ``on_line``.
-
-    ``on_line`` is also called with an empty string about once a second, so that clocks move. When
-    this process is interrupted the whole group is ended first.
-
-    Returns:
-        The command's exit status.
-    """
-    lines: queue.Queue[str | None] = queue.Queue()
-    with log.open("a", encoding="utf-8") as sink:
-        process = subprocess.Popen(
-            [str(part) for part in command], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT, text=True, errors="replace", env=environment, start_new_session=True,
-        )  # fmt: skip
-
-        def read() -> None:
-            assert process.stdout is not None
-            for line in process.stdout:
-                lines.put(line)
-            lines.put(None)
-
-        threading.Thread(target=read, daemon=True).start()
-        try:
-            while True:
-                try:
-                    line = lines.get(timeout=1.0)
-                except queue.Empty:
-                    line = ""
-                if line is None:
-                    return process.wait()
-                sink.write(line)
-                on_line(line.rstrip("\n"))
-        finally:
-            if process.poll() is None:
-                os.killpg(process.pid, signal.SIGTERM)
-                process.wait()
-
-
-def log_tail(log: Path, lines: int = 12) -> str:
-    """The last lines of a log; for a failed compilation, from the first failure on."""
-    with log.open(encoding="utf-8", errors="replace") as source:
-        kept = list(deque(source, maxlen=400))
-    start = next((i for i, line in enumerate(kept) if line.startswith("FAILED:")), max(0, len(kept) - lines))
-    return "".join("    " + line for line in kept[start : start + lines])
 
 
 def check_machine(work: Path) -> None:
@@ -210,7 +77,7 @@ def check_machine(work: Path) -> None:
         if not any(shutil.which(name) for name in (given[:1] or names)):
             raise BuildError(
                 11,
-                f"no C++ compiler found ({variable}: looked for {', '.join(given[:1] or names)})",
+                f"no C++ compiler found ({variable}; looked for {', '.join(given[:1] or names)})",
                 "install one: apt install g++ | dnf install gcc-c++ | apk add g++ libgomp; or set CC and CXX",
             )
     free = shutil.disk_usage(work).free
@@ -220,34 +87,6 @@ def check_machine(work: Path) -> None:
             f"{free / 1024**3:.1f} GB free in {work}, {NEEDED_FREE_BYTES / 1024**3:.0f} GB needed to compile",
             "free some space, or set XDG_CACHE_HOME to a folder on a larger disk",
         )
-
-
-def options_for(portable: bool) -> tuple[str, ...]:
-    """All options that CMake gets."""
-    if not portable:
-        return CMAKE_OPTIONS + NATIVE_OPTIONS
-    is_x86 = platform.machine().lower() in {"x86_64", "amd64"}
-    return CMAKE_OPTIONS + (PORTABLE_X86_OPTIONS if is_x86 else PORTABLE_OTHER_OPTIONS)
-
-
-def cpu_features() -> str:
-    """What ``-march=native`` depends on: the processor's model and features, in a fixed order."""
-    found: dict[str, str] = {}
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-            name, _, value = line.partition(":")
-            if name.strip() in {"flags", "Features", "model", "cpu family", "CPU part"}:
-                found.setdefault(name.strip(), " ".join(sorted(value.split())))
-    return repr(sorted(found.items())) if found else platform.processor()
-
-
-def cache_key(portable: bool) -> str:
-    """Name of the folder for a wheel of this version, these options and this machine."""
-    kind = "portable" if portable else "native"
-    parts = (SDIST_SHA256, LOCAL_VERSION, *options_for(portable), *TARGETS, *CONVERTER, *platform.libc_ver())
-    described = "\n".join((*parts, "" if portable else cpu_features()))
-    digest = hashlib.sha256(described.encode()).hexdigest()[:12]
-    return f"llama_cpp_python-{VERSION}-{kind}-{platform.machine()}-{digest}"
 
 
 def prepare_tools(work: Path, log: Path, progress: Progress) -> Path:
@@ -260,8 +99,9 @@ def prepare_tools(work: Path, log: Path, progress: Progress) -> Path:
         BuildError: neither venv nor uv can make it, or the tools cannot be installed.
     """
     environment, ready = work / "tools", work / "tools.ready"
-    if ready.exists():
+    if ready.exists() and (environment / "bin" / "python").exists():  # its interpreter may be gone by now
         return environment / "bin"
+    ready.unlink(missing_ok=True)
     shutil.rmtree(environment, ignore_errors=True)
 
     def tick(_: str) -> None:
@@ -327,7 +167,7 @@ def fetch_sources(work: Path, tools: Path, log: Path, progress: Progress) -> Pat
         if hasattr(tarfile, "data_filter"):
             bundle.extractall(partial, filter="data")
         else:  # Python 3.11.0 to 3.11.3; the archive's hash is pinned
-            bundle.extractall(partial)
+            bundle.extractall(partial)  # noqa: S202
     partial.rename(sources)
     return unpacked
 
@@ -342,7 +182,7 @@ def compiler_count() -> int:
     return max(1, min(cores, available // BYTES_PER_COMPILER))
 
 
-def compile_engine(sources: Path, work: Path, tools: Path, portable: bool, log: Path, progress: Progress) -> Path:
+def compile_engine(sources: Path, work: Path, tools: Path, *, portable: bool, log: Path, progress: Progress) -> Path:
     """Compile the libraries and llama-server; objects of an interrupted build are kept.
 
     Returns:
@@ -355,7 +195,7 @@ def compile_engine(sources: Path, work: Path, tools: Path, portable: bool, log: 
     environment = clean_environment()
     environment["PATH"] = f"{tools}{os.pathsep}{environment.get('PATH', os.defpath)}"
     progress.update("configure")
-    command: list[str | Path] = [tools / "cmake", "-G", "Ninja", "-S", sources / "vendor" / "llama.cpp", "-B", build]
+    command = [tools / "cmake", "-G", "Ninja", "-S", sources / "vendor" / "llama.cpp", "-B", build]
     if run([*command, *options_for(portable)], log, lambda _: progress.update("configure"), environment) != 0:
         remedy = f"read {log}; a compiler that supports C++17 and OpenMP is needed (g++ >= 9, clang >= 10 + libomp)"
         raise BuildError(14, f"CMake could not configure llama.cpp:\n{log_tail(log)}", remedy)
@@ -369,8 +209,13 @@ def compile_engine(sources: Path, work: Path, tools: Path, portable: bool, log: 
 
     jobs = str(compiler_count())
     if run([tools / "ninja", "-C", build, "-j", jobs, *TARGETS], log, on_line, environment) != 0:
+        tail = log_tail(log)
+        if "No space left on device" in tail:
+            raise BuildError(
+                12, f"the disk is full:\n{tail}", f"free some space in {work}; a new run goes on from here"
+            )
         remedy = f"read {log}; if the compiler was killed, memory ran out: 1 GB a core is needed. A new run goes on"
-        raise BuildError(14, f"llama.cpp could not be compiled:\n{log_tail(log)}", remedy)
+        raise BuildError(14, f"llama.cpp could not be compiled:\n{tail}", remedy)
     return build / "bin"
 
 
@@ -462,7 +307,7 @@ def build(portable: bool, force: bool) -> Path:
     """
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "jeeves" / "wheels"
     key = cache_key(portable)
-    wheel = cache / key / f"llama_cpp_python-{LOCAL_VERSION}-py3-none-linux_{platform.machine()}.whl"
+    wheel = cache / key / wheel_name()
     if wheel.exists() and not force:
         print(f"engine: already built ({wheel.stat().st_size / 1e6:.1f} MB)", file=sys.stderr)
         return wheel
@@ -480,7 +325,7 @@ def build(portable: bool, force: bool) -> Path:
             log = work / "build.log"
             tools = prepare_tools(work, log, progress)
             sources = fetch_sources(work, tools, log, progress)
-            built = compile_engine(sources, work, tools, portable, log, progress)
+            built = compile_engine(sources, work, tools, portable=portable, log=log, progress=progress)
             place(pack(stage_files(sources, built, work), work, tools, log, progress), wheel)
             shutil.rmtree(work, ignore_errors=True)
     except OSError as exc:

@@ -44,8 +44,8 @@ def run(bundle: Bundle, recipes: Recipes, options: RunOptions, console: Console)
     """Start everything, teach the model, show what came out, and stay up.
 
     Returns:
-        OK; INTERRUPTED if it was stopped before the loop was through; GATE_REFUSED if the candidate was not let through; NOT_ANSWERED if the promoted file did not answer the
-        sample question with a citation.
+        OK; INTERRUPTED if it was stopped before the loop was through; GATE_REFUSED if the candidate was not let
+        through; NOT_ANSWERED if the promoted file did not answer the sample question with a citation.
 
     Raises:
         CommandError: a step could not be done.

@@ -45,12 +45,12 @@ def storage_errors(where: str) -> Iterator[None]:
         where: what was being written, for the message.
 
     Raises:
-        StorageFull: no space, or over the quota.
+        StorageFull: no space, over the quota, or over the process's limit for one file.
     """
     try:
         yield
     except OSError as exc:
-        if exc.errno in (errno.ENOSPC, errno.EDQUOT):
+        if exc.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise StorageFull(f"No space left while writing {where}: free some space and start again.") from exc
         raise
 
@@ -93,7 +93,8 @@ class ArtifactStore:
     """
 
     def __init__(self, url: str, cache_dir: Path | None = None) -> None:
-        self._fs, root = fsspec.core.url_to_fs(url)
+        # No cache of listings: jobs in other processes write to the same store.
+        self._fs, root = fsspec.core.url_to_fs(url, use_listings_cache=False)
         self._root = str(root).rstrip("/")
         self._local = "file" in (self._fs.protocol if isinstance(self._fs.protocol, tuple) else (self._fs.protocol,))
         self._cache = cache_dir or Path(tempfile.gettempdir()) / "jeeves-artifacts"
@@ -111,8 +112,9 @@ class ArtifactStore:
         """
         ref = ArtifactRef(sha256=file_sha256(path), size_bytes=path.stat().st_size, name=name or path.name)
         target = self._blob(ref)
-        if self._fs.exists(target) and self._fs.size(target) == ref.size_bytes:
+        if self.contains(ref) and (not self._local or file_sha256(Path(target)) == ref.sha256):
             return ref
+        # Not there, or damaged there: a step that runs again heals what it stored before.
         if self._local:
             with atomic_path(Path(target)) as temporary, storage_errors(ref.name):
                 shutil.copyfile(path, temporary)
@@ -163,21 +165,32 @@ class ArtifactStore:
         """
         return self.path(ref).read_bytes()
 
+    def holds_all(self, manifest: Contract) -> bool:
+        """True if every artifact that a manifest names is in the store, at its size."""
+        return all(self.contains(ref) for ref in _refs(manifest))
+
     def contains(self, ref: ArtifactRef) -> bool:
         """True if the store holds a file of that identity and size."""
         target = self._blob(ref)
         return bool(self._fs.exists(target)) and int(self._fs.size(target)) == ref.size_bytes
 
     def put_manifest(self, manifest: Manifest) -> None:
-        """Store a manifest under its kind and id. Storing it again is allowed; changing it is not.
+        """Store a manifest under its kind and id.
+
+        Storing it again is allowed; changing it is not, unless artifacts of the stored one are gone: then the step ran
+        again, and what it made now (times, measured figures) takes the place of what nobody can read any more.
 
         Raises:
-            Conflict: another manifest has that id.
+            Conflict: another manifest, complete, has that id.
         """
         target = f"{self._root}/manifests/{manifest.kind}/{manifest.id}.json"
-        if self._fs.exists(target):
-            if self.get_manifest(type(manifest), manifest.kind, manifest.id).id != manifest.id:
-                raise Conflict(f"Manifest {manifest.id} is already stored with other content.")
+        stored = self.find_manifest(type(manifest), manifest.kind, manifest.id)
+        if stored is not None:
+            if _without_times(stored) != _without_times(manifest):
+                raise Conflict(
+                    f"Manifest {manifest.id} is already stored with other content: its identity lacks an input, or two "
+                    "processes made it at once. Run the step again; it will find the stored one."
+                )
             return
         data = canonical_json(manifest).encode("utf-8")
         if self._local:
@@ -206,7 +219,7 @@ class ArtifactStore:
             manifest = self.get_manifest(manifest_type, kind, manifest_id)
         except NotFound:
             return None
-        return manifest if all(self.contains(ref) for ref in _refs(manifest)) else None
+        return manifest if self.holds_all(manifest) else None
 
     def list_manifests(self, manifest_type: type[M], kind: str) -> list[M]:
         """All manifests of a kind, sorted by id."""
@@ -231,6 +244,10 @@ class ArtifactStore:
                 f"{ref.name} does not match its sha256 {ref.sha256[:12]}…: delete {path} and run its step again."
             )
         self._verified[path] = seen
+
+
+def _without_times(manifest: Contract) -> dict[str, Any]:
+    return manifest.model_dump(mode="json", exclude={"created_at"})
 
 
 def _refs(value: Any) -> Iterator[ArtifactRef]:

@@ -5,11 +5,13 @@ A service gives its name, its routers, its readiness checks and its lifespan to 
 
 import hmac
 import logging
+import os
 import re
 import time
 import uuid
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
+from pathlib import Path
 
 import uvicorn
 from fastapi import APIRouter, FastAPI, Request, Response
@@ -21,7 +23,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from jeeves_shared import __version__
 from jeeves_shared.contracts.problems import Problem
-from jeeves_shared.errors import JeevesError, Unauthorized
+from jeeves_shared.errors import JeevesError, SettingsError, Unauthorized
 from jeeves_shared.logging import configure_logging, request_id
 from jeeves_shared.settings import ServiceSettings
 
@@ -30,6 +32,7 @@ ReadinessCheck = Callable[[], Awaitable[str | None]]
 
 REQUEST_ID_HEADER = "x-request-id"
 OPEN_PATHS = frozenset({"/healthz", "/readyz", "/metrics"})
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _LATENCY_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 
@@ -128,21 +131,13 @@ def add_error_handlers(app: FastAPI) -> None:
             exc.headers,
         )
 
-    @app.exception_handler(Exception)
-    async def unexpected(request: Request, exc: Exception) -> JSONResponse:
-        return problem_response(
-            Problem(
-                type="urn:jeeves:problem:internal",
-                title="Internal error",
-                status=500,
-                detail="An unexpected error; the log of the service has it under this request id.",
-                instance=request_id.get(),
-            )
-        )
-
 
 class RequestMiddleware:
-    """Request id, one log line and the request metrics. Pure ASGI, so that disconnects reach the handler."""
+    """Request id, one log line, the request metrics, and the answer to unexpected errors.
+
+    Pure ASGI, so that disconnects reach the handler. Unexpected errors end here and not in an exception handler of the
+    application: those run outside of every middleware, where the request id is gone.
+    """
 
     def __init__(self, app: ASGIApp, service: str, registry: CollectorRegistry) -> None:
         self._app = app
@@ -169,7 +164,7 @@ class RequestMiddleware:
         current = offered if _REQUEST_ID.fullmatch(offered) else uuid.uuid4().hex
         reset = request_id.set(current)
         started = time.perf_counter()
-        status = 500
+        status: int | None = None
 
         async def send_with_id(message: Message) -> None:
             nonlocal status
@@ -180,17 +175,36 @@ class RequestMiddleware:
 
         try:
             await self._app(scope, receive, send_with_id)
+        except Exception:
+            logger.exception("unexpected error")
+            if status is not None:
+                # Half of the answer is out: the server breaks the connection off, so that the client sees it.
+                raise
+            await problem_response(_internal_error())(scope, receive, send_with_id)
         finally:
-            seconds = time.perf_counter() - started
-            route = getattr(scope.get("route"), "path", "unmatched")
-            self._count.labels(route, scope["method"], str(status)).inc()
-            self._seconds.labels(route).observe(seconds)
-            if route not in OPEN_PATHS:
-                logger.info(
-                    "request",
-                    extra={"route": route, "method": scope["method"], "status": status, "seconds": round(seconds, 4)},
-                )
+            self._note(scope, status or 500, time.perf_counter() - started)
             request_id.reset(reset)
+
+    def _note(self, scope: Scope, status: int, seconds: float) -> None:
+        route = getattr(scope.get("route"), "path", "unmatched")
+        # Clients may invent methods; labels stay few.
+        method = scope["method"] if scope["method"] in _METHODS else "other"
+        self._count.labels(route, method, str(status)).inc()
+        self._seconds.labels(route).observe(seconds)
+        if route not in OPEN_PATHS:
+            logger.info(
+                "request", extra={"route": route, "method": method, "status": status, "seconds": round(seconds, 4)}
+            )
+
+
+def _internal_error() -> Problem:
+    return Problem(
+        type="urn:jeeves:problem:internal",
+        title="Internal error",
+        status=500,
+        detail="An unexpected error; the log of the service has it under this request id.",
+        instance=request_id.get(),
+    )
 
 
 class TokenMiddleware:
@@ -205,10 +219,25 @@ class TokenMiddleware:
         if scope["type"] == "http" and scope["path"] not in OPEN_PATHS:
             given = dict(scope["headers"]).get(b"authorization", b"")
             if not hmac.compare_digest(given, self._expected):
-                problem = Unauthorized("Send the service token: Authorization: Bearer <JEEVES_TOKEN>.").problem()
-                await problem_response(problem)(scope, receive, send)
+                refusal = Unauthorized("Send the service token: Authorization: Bearer <JEEVES_TOKEN>.")
+                response = problem_response(refusal.problem(request_id.get()), {"WWW-Authenticate": "Bearer"})
+                await response(scope, receive, send)
                 return
         await self._app(scope, receive, send)
+
+
+def make_data_dir(path: Path) -> None:
+    """Make the folder of this installation, if it is missing.
+
+    Raises:
+        SettingsError: it cannot be made or written.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as exc:
+        raise SettingsError(f"JEEVES_DATA_DIR: {path} cannot be made: {exc.strerror}. Choose another folder.") from exc
+    if not os.access(path, os.W_OK | os.X_OK):
+        raise SettingsError(f"JEEVES_DATA_DIR: {path} cannot be written. Change its owner, or choose another folder.")
 
 
 def serve(app: FastAPI, name: str, settings: ServiceSettings) -> None:

@@ -5,8 +5,9 @@ The optional file is YAML, named by `JEEVES_CONFIG_FILE`; its keys are the field
 
 import os
 from pathlib import Path
-from typing import Any, ClassVar, Self, TypeVar
+from typing import Any, ClassVar, Literal, Self, TypeVar
 
+import yaml
 from pydantic import Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, YamlConfigSettingsSource
 
@@ -38,8 +39,8 @@ class ServiceSettings(BaseSettings):
     token: SecretStr | None = None
     """Bearer token that the collector, curator and trainer ask for; required when not on loopback."""
 
-    log_level: str = "INFO"
-    """Python's level names."""
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = "INFO"
+    """How much is logged."""
 
     jobs_concurrent: int = Field(default=1, ge=1, le=64)
     """Job processes at the same time. A GPU runs one."""
@@ -55,8 +56,8 @@ class ServiceSettings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Put the YAML file below the environment."""
         file = os.environ.get("JEEVES_CONFIG_FILE")
-        yaml = (YamlConfigSettingsSource(settings_cls, yaml_file=file),) if file else ()
-        return (init_settings, env_settings, *yaml, file_secret_settings)
+        below = (YamlConfigSettingsSource(settings_cls, yaml_file=file),) if file else ()
+        return (init_settings, env_settings, *below, file_secret_settings)
 
     @model_validator(mode="after")
     def _token_off_loopback(self) -> Self:
@@ -88,6 +89,7 @@ def load_settings(settings_type: type[S], **flags: Any) -> S:
     Raises:
         SettingsError: with every mistake, named as the environment variable to change.
     """
+    _check_file()
     try:
         return settings_type(**{name: value for name, value in flags.items() if value is not None})
     except ValidationError as exc:
@@ -97,3 +99,18 @@ def load_settings(settings_type: type[S], **flags: Any) -> S:
             for error in exc.errors(include_input=False, include_url=False)
         )
         raise SettingsError(f"{len(mistakes)} wrong setting(s): {'; '.join(mistakes)}", mistakes) from exc
+
+
+def _check_file() -> None:
+    """Pydantic skips a file that is missing and stumbles over one that is no mapping; people need to be told."""
+    name = os.environ.get("JEEVES_CONFIG_FILE")
+    if not name:
+        return
+    try:
+        content = yaml.safe_load(Path(name).read_text(encoding="utf-8"))
+    except OSError as exc:
+        raise SettingsError(f"JEEVES_CONFIG_FILE: {name} cannot be read: {exc.strerror}.") from exc
+    except (yaml.YAMLError, UnicodeDecodeError) as exc:
+        raise SettingsError(f"JEEVES_CONFIG_FILE: {name} is not YAML: {exc}") from exc
+    if content is not None and not isinstance(content, dict):
+        raise SettingsError(f"JEEVES_CONFIG_FILE: {name} must hold `name: value` lines.")

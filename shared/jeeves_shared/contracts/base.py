@@ -21,10 +21,11 @@ def canonical_json(value: Any) -> str:
 
     Raises:
         TypeError: the value holds something that JSON cannot.
+        ValueError: it holds NaN or an infinite number.
     """
     if isinstance(value, BaseModel):
         value = value.model_dump(mode="json")
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 
 def content_hash(value: Any) -> str:

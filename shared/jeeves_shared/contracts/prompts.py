@@ -24,8 +24,8 @@ PASSAGE_CHARACTERS = 900
 
 PASSAGES_IN_PROMPT = 3
 
-_CONTROL_TOKEN = re.compile(r"<\|([^|>]{1,40})\|>|\[/?INST\]|</?s>|<</?SYS>>")
-
+# ChatML and its kin (`<|im_end|>`, `<|eot_id|>`), Llama 2 and Mistral (`[INST]`, `<<SYS>>`, `</s>`), Gemma.
+_CONTROL_TOKEN = re.compile(r"<\|[^|>]{1,40}\|>|\[/?INST\]|</?s>|<</?SYS>>|<(?:start|end)_of_turn>|<[be]os>")
 
 _BLUNTED = str.maketrans({"<": "‹", ">": "›", "|": " ", "[": "(", "]": ")"})
 
@@ -42,9 +42,7 @@ def neutralize_control_tokens(text: str) -> str:
 
     The text stays readable: ``<|im_start|>`` becomes ``‹ im_start ›``.
     """
-    return _CONTROL_TOKEN.sub(
-        lambda match: match.group(0).replace("<", "< ").replace("|", " ").replace("[", "( "), text
-    )
+    return _CONTROL_TOKEN.sub(lambda match: match.group(0).translate(_BLUNTED), text)
 
 
 def passage_text(text: str, limit_characters: int = PASSAGE_CHARACTERS) -> str:
@@ -86,7 +84,7 @@ def build_messages(
     Args:
         question: as the user typed it.
         passages: best first; the first `passage_limit` are used. Empty: closed book, the question stands alone.
-        history: earlier exchanges, oldest first, without system messages.
+        history: earlier exchanges, oldest first, without system messages; data too, whoever sent it.
         passage_limit: at least 1.
 
     Returns:
@@ -97,7 +95,7 @@ def build_messages(
     content = f"Sources:\n{sources}\n\nQuestion: {question}" if sources else question
     return [
         Message(role="system", content=SYSTEM_PROMPT),
-        *history,
+        *(Message(role=turn["role"], content=neutralize_control_tokens(turn["content"])) for turn in history),
         Message(role="user", content=content),
     ]
 

@@ -68,6 +68,12 @@ class PromotionRequest(Contract):
     reason: str = ""
 
 
+class RollbackRequest(Contract):
+    """`POST /v1/models/rollback` of the trainer: the previous champion becomes the champion again."""
+
+    reason: str = ""
+
+
 class RegisteredModel(Contract):
     """A model version in the trainer's registry, `GET /v1/models`."""
 

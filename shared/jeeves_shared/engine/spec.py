@@ -22,6 +22,13 @@ Pooling = Literal["mean", "cls", "last"]
 LOG_WARNINGS = 2
 """llama-server's log level without the six lines that each request would add; prompts are never written."""
 
+OMP_WAIT_POLICY = "passive"
+"""Threads sleep at barriers, unless the gateway's own environment says otherwise.
+
+Measured, 2 threads on 2 contended cores, SmolLM2-135M: spinning (libgomp's default) 4 to 22 tokens/s,
+passive 53 to 96; 1 thread, which has no barriers, 88 to 149 in the same minutes.
+"""
+
 _INHERITED_VARIABLES = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES")
 _INHERITED_PREFIXES = ("OMP_", "GOMP_", "KMP_")
 
@@ -46,7 +53,7 @@ class EngineSpec:
         host: a loopback address.
         port: TCP port; 0 lets the system choose at start.
         api_key: bearer token that every endpoint but `/health` asks for; random unless given.
-        embeddings: serve `/v1/embeddings` and nothing else.
+        embeddings: serve `/v1/embeddings`; a batch then holds a whole slot. A causal model still answers chats.
         pooling: of token vectors, for embeddings; None takes what the file says.
         log_level: 0 generic, 1 errors, 2 warnings, 3 information, 4 trace, 5 debug.
 
@@ -119,7 +126,7 @@ class EngineSpec:
         return tuple(arguments)
 
     def environment(self, inherited: Mapping[str, str] | None = None) -> dict[str, str]:
-        """The engine's environment: a few inherited variables and the key.
+        """The engine's environment: a few inherited variables, OpenMP's wait policy and the key.
 
         The rest stays out, since `LLAMA_ARG_*` and `AIP_*` (Vertex AI) would change switches, and
         secrets of the gateway are none of the engine's business.
@@ -133,4 +140,4 @@ class EngineSpec:
             for name, value in source.items()
             if name in _INHERITED_VARIABLES or name.startswith(_INHERITED_PREFIXES)
         }
-        return kept | {"LLAMA_API_KEY": self.api_key.get_secret_value()}
+        return {"OMP_WAIT_POLICY": OMP_WAIT_POLICY} | kept | {"LLAMA_API_KEY": self.api_key.get_secret_value()}

@@ -1,10 +1,10 @@
 """The job resource over HTTP, the same for every kind: POST, list, GET, DELETE, events as SSE."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Annotated
 
-from fastapi import APIRouter, Header, Request, Response
+from fastapi import APIRouter, Header, Response
 from sse_starlette import EventSourceResponse, ServerSentEvent
 
 from jeeves_shared.contracts.base import Contract
@@ -15,13 +15,19 @@ from jeeves_shared.jobs.supervisor import JobKind
 _POLL_SECONDS = 0.25
 
 
-def job_router(kind: JobKind, request_type: type[Contract], jobs: JobStore) -> APIRouter:
+def job_router(
+    kind: JobKind,
+    request_type: type[Contract],
+    jobs: JobStore,
+    usable: Callable[[Job], bool] = lambda _: True,
+) -> APIRouter:
     """Routes of one kind of job, below `/v1/<kind>`.
 
     Args:
         kind: name, function and reuse.
         request_type: body of POST.
         jobs: the tables.
+        usable: tells whether the result of a job that succeeded earlier can still be given for an equal request.
     """
     router = APIRouter(prefix=f"/v1/{kind.name}", tags=[kind.name])
 
@@ -30,7 +36,7 @@ def job_router(kind: JobKind, request_type: type[Contract], jobs: JobStore) -> A
         response: Response,
         idempotency_key: Annotated[str | None, Header(max_length=200)] = None,
     ) -> Job:
-        submission = jobs.submit(kind.name, body.model_dump(mode="json"), kind.reuse, idempotency_key)
+        submission = jobs.submit(kind.name, body.model_dump(mode="json"), kind.reuse, idempotency_key, usable)
         response.status_code = 202 if submission.created else 200
         response.headers["Location"] = f"/v1/{kind.name}/{submission.job.id}"
         return submission.job
@@ -44,17 +50,16 @@ def job_router(kind: JobKind, request_type: type[Contract], jobs: JobStore) -> A
 
     @router.get("/{job_id}", summary="State of a job")
     async def read(job_id: str) -> Job:
-        return jobs.get(job_id)
+        return jobs.get(job_id, kind.name)
 
     @router.delete("/{job_id}", status_code=202, summary="Cancel a job")
     async def cancel(job_id: str) -> Job:
+        jobs.get(job_id, kind.name)
         return jobs.request_cancel(job_id)
 
     @router.get("/{job_id}/events", summary="Progress and log as server-sent events, from `Last-Event-ID` on")
-    async def events(
-        job_id: str, request: Request, last_event_id: Annotated[int, Header(ge=0)] = 0
-    ) -> EventSourceResponse:
-        jobs.get(job_id)
+    async def events(job_id: str, last_event_id: Annotated[int, Header(ge=0)] = 0) -> EventSourceResponse:
+        jobs.get(job_id, kind.name)
         return EventSourceResponse(_follow(jobs, job_id, last_event_id))
 
     return router

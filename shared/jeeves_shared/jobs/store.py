@@ -1,7 +1,7 @@
 """Jobs and their events in SQL: SQLite by default, PostgreSQL by address."""
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -43,6 +43,7 @@ _jobs = Table(
     Column("kind", String(40), nullable=False, index=True),
     Column("state", String(12), nullable=False, index=True),
     Column("attempt", Integer, nullable=False, default=0),
+    Column("crashes", Integer, nullable=False, default=0),
     Column("cancel_requested", Boolean, nullable=False, default=False),
     Column("request", JSON, nullable=False),
     Column("input_sha256", String(64), nullable=False, index=True),
@@ -108,7 +109,12 @@ class JobStore:
         _metadata.create_all(engine)
 
     def submit(
-        self, kind: str, request: Mapping[str, Any], reuse: Reuse, idempotency_key: str | None = None
+        self,
+        kind: str,
+        request: Mapping[str, Any],
+        reuse: Reuse,
+        idempotency_key: str | None = None,
+        usable: Callable[[Job], bool] = lambda _: True,
     ) -> Submission:
         """Queue a job, or find the one that an equal request made.
 
@@ -117,6 +123,7 @@ class JobStore:
             request: the JSON body.
             reuse: which jobs of equal input are returned instead of a new one.
             idempotency_key: the client's key, if it sent one.
+            usable: tells whether the result of a succeeded job can still be used; else a new job is made.
 
         Raises:
             Conflict: the key was used for another request.
@@ -136,7 +143,7 @@ class JobStore:
                 .where(_jobs.c.kind == kind, _jobs.c.input_sha256 == digest, _jobs.c.state.in_(states))
                 .order_by(_jobs.c.created_at.desc()),
             )
-            if row is not None:
+            if row is not None and (row["state"] != "succeeded" or usable(_job(row))):
                 return Submission(_job(row), created=False)
             job_id = uuid.uuid4().hex
             values = {
@@ -144,6 +151,7 @@ class JobStore:
                 "kind": kind,
                 "state": "queued",
                 "attempt": 0,
+                "crashes": 0,
                 "cancel_requested": False,
                 "request": dict(request),
                 "input_sha256": digest,
@@ -157,13 +165,28 @@ class JobStore:
             assert row is not None
             return Submission(_job(row), created=True)
 
-    def get(self, job_id: str) -> Job:
+    def get(self, job_id: str, kind: str | None = None) -> Job:
         """A job.
+
+        Args:
+            job_id: of the job.
+            kind: the kind that it must have; None for any.
+
+        Raises:
+            NotFound: no such job, or one of another kind.
+        """
+        job = _job(self._row(job_id))
+        if kind is not None and job.kind != kind:
+            raise NotFound(f"No job {job_id} among the {kind}.")
+        return job
+
+    def crashes(self, job_id: str) -> int:
+        """How many processes of a job ended without being told to.
 
         Raises:
             NotFound: no such job.
         """
-        return _job(self._row(job_id))
+        return int(self._row(job_id)["crashes"])
 
     def request(self, job_id: str) -> dict[str, Any]:
         """The JSON body that a job was created with.
@@ -189,11 +212,19 @@ class JobStore:
             )
             return {(kind, state): number for kind, state, number in rows}
 
-    def claim(self) -> Job | None:
-        """Take the oldest queued job to run it now; None if there is none. Only one caller gets it."""
+    def claim(self, kinds: Collection[str]) -> Job | None:
+        """Take the oldest queued job to run it now; None if there is none. Only one caller gets it.
+
+        Args:
+            kinds: those that the caller runs; services may share one database.
+        """
         with self._engine.begin() as connection:
             row = _first(
-                connection, select(_jobs).where(_jobs.c.state == "queued").order_by(_jobs.c.created_at).limit(1)
+                connection,
+                select(_jobs)
+                .where(_jobs.c.state == "queued", _jobs.c.kind.in_(kinds))
+                .order_by(_jobs.c.created_at)
+                .limit(1),
             )
             if row is None:
                 return None
@@ -209,17 +240,29 @@ class JobStore:
             _add_event(connection, row["id"], "state", {"state": "running", "attempt": row["attempt"] + 1})
         return self.get(row["id"])
 
-    def running(self) -> list[Job]:
-        """Jobs marked as running."""
+    def running(self, kinds: Collection[str]) -> list[Job]:
+        """Jobs of these kinds that are marked as running."""
+        statement = select(_jobs).where(_jobs.c.state == "running", _jobs.c.kind.in_(kinds))
         with self._engine.connect() as connection:
-            return [_job(row) for row in connection.execute(select(_jobs).where(_jobs.c.state == "running")).mappings()]
+            return [_job(row) for row in connection.execute(statement).mappings()]
 
-    def requeue(self, job_id: str, reason: str) -> None:
-        """Put a running job, whose process is gone, back into the queue."""
+    def requeue(self, job_id: str, reason: str, crashed: bool = True) -> None:
+        """Put a running job, whose process is gone, back into the queue; end it there if its cancel was asked for.
+
+        Args:
+            job_id: of the job.
+            reason: for those who follow it.
+            crashed: False when the process was told to stop, which says nothing against the job.
+        """
         with self._engine.begin() as connection:
-            changed = connection.execute(
-                update(_jobs).where(_jobs.c.id == job_id, _jobs.c.state == "running").values(state="queued")
+            gone = update(_jobs).where(_jobs.c.id == job_id, _jobs.c.state == "running")
+            cancelled = connection.execute(
+                gone.where(_jobs.c.cancel_requested.is_(True)).values(state="cancelled", finished_at=_now())
             )
+            if cancelled.rowcount == 1:
+                _add_event(connection, job_id, "state", {"state": "cancelled"})
+                return
+            changed = connection.execute(gone.values(state="queued", crashes=_jobs.c.crashes + int(crashed)))
             if changed.rowcount == 1:
                 _add_event(connection, job_id, "state", {"state": "queued", "reason": reason})
 
@@ -261,7 +304,11 @@ class JobStore:
         """
         self._row(job_id)
         with self._engine.begin() as connection:
-            connection.execute(update(_jobs).where(_jobs.c.id == job_id).values(cancel_requested=True))
+            connection.execute(
+                update(_jobs)
+                .where(_jobs.c.id == job_id, _jobs.c.state.not_in(FINAL_STATES))
+                .values(cancel_requested=True)
+            )
             ended = connection.execute(
                 update(_jobs)
                 .where(_jobs.c.id == job_id, _jobs.c.state == "queued")

@@ -10,6 +10,7 @@ import fcntl
 import importlib
 import json
 import logging
+import math
 import os
 import signal
 import sys
@@ -23,7 +24,7 @@ from jeeves_shared.artifacts import ArtifactStore
 from jeeves_shared.contracts.base import Contract
 from jeeves_shared.contracts.jobs import JobProgress
 from jeeves_shared.contracts.problems import Problem
-from jeeves_shared.errors import Conflict, JeevesError, JobCancelled
+from jeeves_shared.errors import JeevesError, JobCancelled
 from jeeves_shared.jobs.store import JobStore, open_database
 from jeeves_shared.logging import configure_logging, job_id
 
@@ -31,7 +32,8 @@ JobFunction = Callable[["JobContext", dict[str, Any]], Contract]
 """A job: takes its context and the request body, returns the manifest."""
 
 EXIT_FAILED = 1
-_LOCK_WAIT_SECONDS = 20.0
+EXIT_LOCKED = 75
+LOCK_WAIT_SECONDS = 20.0
 _REPORT_INTERVAL_SECONDS = 0.2
 
 logger = logging.getLogger(__name__)
@@ -46,6 +48,8 @@ class WorkerSpec:
     function: str
     work_dir: str
     log_level: str
+    cache_dir: str = ""
+    service_pid: int = 0
 
 
 class JobContext:
@@ -73,18 +77,22 @@ class JobContext:
         Args:
             fraction: in [0, 1].
             message: one line for a person.
-            metrics: figures such as `step`, `loss`, `tokens_per_second`.
+            metrics: figures such as `step`, `loss`, `tokens_per_second`; those that are not finite are left out.
 
         Raises:
             JobCancelled: the job was asked to stop.
         """
         self.check_cancelled()
+        if not math.isfinite(fraction):
+            fraction = 0.0
         now = time.monotonic()
         if fraction < 1.0 and now - self._reported_at < _REPORT_INTERVAL_SECONDS:
             return
         self._reported_at = now
         bounded = min(max(fraction, 0.0), 1.0)
-        self._jobs.report(self.job_id, JobProgress(fraction=bounded, message=message, metrics=metrics))
+        # JSON has no NaN, and a diverged loss must not make the job unreadable.
+        finite = {name: float(value) for name, value in metrics.items() if math.isfinite(value)}
+        self._jobs.report(self.job_id, JobProgress(fraction=bounded, message=message, metrics=finite))
 
     def log(self, message: str) -> None:
         """A line for those who follow the job."""
@@ -111,33 +119,52 @@ def _load(function: str) -> JobFunction:
     return loaded
 
 
-def _lock(work_dir: Path) -> int:
+def _lock(work_dir: Path, wait_seconds: float) -> bool:
+    # The descriptor stays open, and the lock held, until the process ends.
     descriptor = os.open(work_dir / ".lock", os.O_RDWR | os.O_CREAT, 0o600)
-    deadline = time.monotonic() + _LOCK_WAIT_SECONDS
+    deadline = time.monotonic() + wait_seconds
     while True:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return descriptor
+            return True
         except BlockingIOError:
             if time.monotonic() > deadline:
-                raise Conflict("Another process still works on this job: end it, then start the job again.") from None
+                os.close(descriptor)
+                return False
             time.sleep(0.1)
 
 
-def run_job(spec: WorkerSpec, database_url: str, store_url: str) -> int:
+def run_job(spec: WorkerSpec, database_url: str, store_url: str, lock_wait_seconds: float = LOCK_WAIT_SECONDS) -> int:
     """Run one job to its final state.
 
+    Args:
+        spec: which job.
+        database_url: SQLAlchemy address.
+        store_url: fsspec address.
+        lock_wait_seconds: patience with an earlier process of this job that is still ending.
+
     Returns:
-        0 when it succeeded or was cancelled, `EXIT_FAILED` otherwise.
+        0 when it succeeded or was cancelled, `EXIT_LOCKED` when another process works on it (which then writes its
+        state), `EXIT_FAILED` otherwise.
     """
     job_id.set(spec.job_id)
-    jobs = JobStore(open_database(database_url))
     work_dir = Path(spec.work_dir)
     work_dir.mkdir(parents=True, exist_ok=True)
+    if not _lock(work_dir, lock_wait_seconds):
+        logger.error("another process still works on this job")
+        return EXIT_LOCKED
+    engine = open_database(database_url)
     try:
-        _lock(work_dir)
+        return _run_locked(spec, JobStore(engine), work_dir, store_url)
+    finally:
+        engine.dispose()
+
+
+def _run_locked(spec: WorkerSpec, jobs: JobStore, work_dir: Path, store_url: str) -> int:
+    try:
         job = jobs.get(spec.job_id)
-        context = JobContext(spec.job_id, work_dir, ArtifactStore(store_url), jobs, job.attempt)
+        store = ArtifactStore(store_url, Path(spec.cache_dir) if spec.cache_dir else None)
+        context = JobContext(spec.job_id, work_dir, store, jobs, job.attempt)
         signal.signal(signal.SIGTERM, lambda *_: context.cancel())
         manifest = _load(spec.function)(context, jobs.request(spec.job_id))
         context.check_cancelled()
@@ -170,6 +197,9 @@ def run_job(spec: WorkerSpec, database_url: str, store_url: str) -> int:
 def main() -> None:
     """Entry point of the job's process."""
     spec = WorkerSpec(**json.loads(sys.argv[1]))
+    if spec.service_pid and os.getppid() != spec.service_pid:
+        # The service died between fork and PR_SET_PDEATHSIG: nobody watches this process.
+        sys.exit(EXIT_FAILED)
     configure_logging(f"{spec.service}-job", spec.log_level)
     sys.exit(run_job(spec, os.environ["JEEVES_JOB_DATABASE"], os.environ["JEEVES_JOB_STORE"]))
 

@@ -1,1 +1,16 @@
-"""The search index: one SQLite file, built by the curator, opened read-only by the gateway."""
+"""The search index: one SQLite file, built by the curator, opened read-only by the gateway.
+
+| module | what |
+|---|---|
+| `tokens` | the token stream: identifiers, English, Chinese |
+| `embedding` | sentence vectors without torch |
+| `schema` | layout of the file |
+| `builder` | `Section`, `build_index` |
+| `reader` | `SearchIndex`, `Hit` |
+"""
+
+from jeeves_shared.search.builder import Section, build_index
+from jeeves_shared.search.errors import EmbedderMissing, IndexUnusable
+from jeeves_shared.search.reader import Hit, SearchIndex
+
+__all__ = ["EmbedderMissing", "Hit", "IndexUnusable", "SearchIndex", "Section", "build_index"]

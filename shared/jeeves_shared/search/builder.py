@@ -2,20 +2,21 @@
 
 import json
 import sqlite3
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from jeeves_shared.artifacts import atomic_path
 from jeeves_shared.contracts.documents import Passage
 from jeeves_shared.errors import SourceUnusable
 from jeeves_shared.search.embedding import EMBEDDER, VOCABULARY, load_embedder, token_weights
-from jeeves_shared.search.schema import DDL, SCHEMA_VERSION
-from jeeves_shared.search.tokens import tokens
+from jeeves_shared.search.schema import COLUMN_WEIGHTS, DDL, SCHEMA_VERSION, rarity, saturation
+from jeeves_shared.search.tokens import content_tokens, tokens
 
 _BATCH_SECTIONS = 256
 
@@ -27,15 +28,15 @@ class Section:
     Attributes:
         passage: what is shown and cited.
         heading_path: headings from the document's title down to the section's own.
+        prior: how likely a question is about such material at all, in [0, 1]; 1 for documentation.
     """
 
     passage: Passage
     heading_path: tuple[str, ...]
+    prior: float = 1.0
 
 
-def build_index(
-    sections: Sequence[Section], path: Path, progress: Callable[[float], None] = lambda _: None
-) -> None:
+def build_index(sections: Sequence[Section], path: Path, progress: Callable[[float], None] = lambda _: None) -> None:
     """Write an index file, whole or not at all.
 
     Args:
@@ -58,7 +59,6 @@ def build_index(
         with database:
             _write_texts(database, sections, lambda share: progress(share / 2))
             _write_vectors(database, sections, lambda share: progress(0.5 + share / 2))
-            database.execute("INSERT INTO lexical (lexical) VALUES ('optimize')")
             database.executemany(
                 "INSERT INTO meta VALUES (?, ?)",
                 (("embedder", EMBEDDER), ("schema_version", str(SCHEMA_VERSION)), ("sections", str(len(sections)))),
@@ -66,13 +66,25 @@ def build_index(
 
 
 def _write_texts(database: sqlite3.Connection, sections: Sequence[Section], progress: Callable[[float], None]) -> None:
-    frequencies: Counter[str] = Counter()
-    for number, item in enumerate(sections, start=1):
+    inverted: dict[str, list[tuple[int, float]]] = defaultdict(list)
+    lengths: list[int] = []
+    for position, item in enumerate(sections):
+        length, frequencies = _weighted_frequencies(item)
+        lengths.append(length)
+        for term, frequency in frequencies.items():
+            inverted[term].append((position, frequency))
+        if position % _BATCH_SECTIONS == 0:
+            progress(position / len(sections))
+    _write_postings(database, inverted, np.asarray(lengths, dtype=np.float64))
+    first_copy: dict[tuple[str, str], int] = {}
+    for position, item in enumerate(sections):
+        heading = sorted({token.term for token in content_tokens(item.heading_path[-1])})
+        weight = sum(rarity(len(inverted[term]), len(sections)) for term in heading)
         passage = item.passage
         database.execute(
-            "INSERT INTO sections VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO sections VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
-                number,
+                position + 1,
                 passage.section_id,
                 passage.source_path,
                 passage.url,
@@ -81,19 +93,41 @@ def _write_texts(database: sqlite3.Connection, sections: Sequence[Section], prog
                 json.dumps(item.heading_path, ensure_ascii=False),
                 passage.text,
                 passage.licence,
+                item.prior,
+                first_copy.setdefault((passage.section, passage.text), position + 1),
+                " ".join(heading),
+                weight,
             ),
         )
-        columns = [list(tokens(text)) for text in (passage.title, " ".join(item.heading_path[1:]), passage.text)]
-        terms = [[token.term for token in column] for column in columns]
-        parts = [part for column in columns for token in column for part in token.parts]
-        database.execute(
-            "INSERT INTO lexical (rowid, title, heading, body, parts) VALUES (?, ?, ?, ?, ?)",
-            (number, *(" ".join(column) for column in (*terms, parts))),
-        )
-        frequencies.update({term for column in (*terms, parts) for term in column})
-        if number % _BATCH_SECTIONS == 0:
-            progress(number / len(sections))
-    database.executemany("INSERT INTO terms VALUES (?, ?)", sorted(frequencies.items()))
+
+
+def _weighted_frequencies(item: Section) -> tuple[int, dict[str, float]]:
+    """Number of terms of a section, and for each term its occurrences weighted by column."""
+    columns = [list(tokens(text)) for text in (item.passage.title, " ".join(item.heading_path[1:]), item.passage.text)]
+    terms = [[token.term for token in column] for column in columns]
+    terms.append([part for column in columns for token in column for part in token.parts])
+    frequencies: defaultdict[str, float] = defaultdict(float)
+    for weight, column in zip(COLUMN_WEIGHTS, terms, strict=True):
+        for term in column:
+            frequencies[term] += weight
+    return sum(len(column) for column in terms), frequencies
+
+
+def _write_postings(
+    database: sqlite3.Connection, inverted: dict[str, list[tuple[int, float]]], lengths: npt.NDArray[np.float64]
+) -> None:
+    mean_length = max(float(lengths.mean()), 1.0)
+
+    def rows() -> Iterator[tuple[str, int, bytes, bytes]]:
+        for term, entries in sorted(inverted.items()):
+            weight = rarity(len(entries), len(lengths))
+            contributions = [
+                weight * saturation(frequency, float(lengths[position]), mean_length) for position, frequency in entries
+            ]
+            positions = np.asarray([position for position, _ in entries], dtype="<u4")
+            yield term, len(entries), positions.tobytes(), np.asarray(contributions, dtype="<f2").tobytes()
+
+    database.executemany("INSERT INTO postings VALUES (?, ?, ?, ?)", rows())
 
 
 def embedded_text(item: Section) -> str:

@@ -72,7 +72,7 @@ class TokenEmbedder:
         for row, ids in enumerate(self.token_ids(texts)):
             if len(ids) == 0:
                 continue
-            pooled = weights[ids] @ self._matrix[ids].astype(np.float32)
+            pooled = np.einsum("t,td->d", weights[ids], self._matrix[ids].astype(np.float32))
             norm = float(np.linalg.norm(pooled))
             if norm > 0:
                 result[row] = pooled / norm

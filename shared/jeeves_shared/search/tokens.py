@@ -25,15 +25,16 @@ TERM_CHARACTERS_MAX = 80
 """Longer compounds (hashes, base64, generated names) are indexed by their parts only."""
 
 # Function words, and the words that only frame a question. A term that names a Jenkins thing is never in here.
-STOP_WORDS = frozenset(
-    """a about above after again all also am an and any are aren as at be because been before being below between both
+_STOP_WORDS = """
+    a about above after again all also am an and any are aren as at be because been before being below between both
     but by can could couldn did didn do does doesn doing don down during e.g each else etc few for from further had has
-    hasn have haven having he her here hers him his how i i.e if in into is isn it its itself just may me might more most
-    must my myself no nor not now of off on once only or other our ours out over own please same shall she should
+    hasn have haven having he her here hers him his how i i.e if in into is isn it its itself just may me might more
+    most must my myself no nor not now of off on once only or other our ours out over own please same shall she should
     shouldn so some such than that the their theirs them then there these they this those through to too under until up
     upon us very via was wasn we were weren what when where which while who whom whose why will with within won would
-    wouldn you your yours""".split()
-)
+    wouldn you your yours
+"""
+STOP_WORDS = frozenset(_STOP_WORDS.split())
 
 _HAN = "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
 _TOKEN = re.compile(

@@ -224,3 +224,18 @@ async def test_long_log_is_moved_aside(engine_binary: Path, make_spec: SpecMaker
     async with EngineProcess(spec, engine_binary):
         assert spec.log_path.stat().st_size < 100_000
         assert spec.log_path.with_name("engine.log.1").stat().st_size > 8 * 1024 * 1024
+
+
+async def test_embeddings_of_texts_longer_than_a_default_batch(engine_binary: Path, make_spec: SpecMaker) -> None:
+    spec = make_spec(embeddings=True, pooling="mean", context_tokens_per_slot=1024)
+    async with (
+        EngineProcess(spec, engine_binary) as engine,
+        httpx.AsyncClient(base_url=engine.base_url, headers=engine.headers, timeout=60) as client,
+    ):
+        long_text = "pipeline stage agent label " * 180  # some 720 tokens; llama-server's default batch is 512
+        response = await client.post("/v1/embeddings", json={"input": ["a short text", long_text]})
+        assert response.status_code == HTTP_OK, response.text
+        vectors = [item["embedding"] for item in response.json()["data"]]
+        assert [len(vector) for vector in vectors] == [576, 576]
+        assert all(abs(sum(x * x for x in vector) - 1) < 1e-3 for vector in vectors), "unit length"
+        assert response.json()["usage"]["prompt_tokens"] > 600

@@ -48,6 +48,7 @@ def test_every_mistake_at_once(tmp_path: Path) -> None:
 def test_random_keys_and_environment(make_spec: SpecMaker) -> None:
     first, second = make_spec(), make_spec()
     assert first.api_key != second.api_key
-    environment = first.environment({"PATH": "/bin", "LLAMA_ARG_UI": "1", "SECRET": "s", "OMP_WAIT_POLICY": "passive"})
+    environment = first.environment({"PATH": "/bin", "LLAMA_ARG_UI": "1", "SECRET": "s", "OMP_WAIT_POLICY": "active"})
     key = first.api_key.get_secret_value()
-    assert environment == {"PATH": "/bin", "OMP_WAIT_POLICY": "passive", "LLAMA_API_KEY": key}
+    assert environment == {"PATH": "/bin", "OMP_WAIT_POLICY": "active", "LLAMA_API_KEY": key}
+    assert first.environment({})["OMP_WAIT_POLICY"] == "passive"
