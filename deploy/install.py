@@ -82,8 +82,10 @@ def make_environment(folder: Path) -> Path:
         BuildError: Python has no venv module with pip.
     """
     python = folder / "bin" / "python"
-    if python.exists() and subprocess.run([python, "-m", "pip", "--version"], capture_output=True).returncode == 0:
-        return python
+    if python.exists():
+        probe = subprocess.run([python, "-m", "pip", "--version"], capture_output=True, check=False)
+        if probe.returncode == 0:
+            return python
     try:
         venv.create(folder, with_pip=True, clear=True)
     except (subprocess.CalledProcessError, OSError) as exc:

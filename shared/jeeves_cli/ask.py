@@ -42,7 +42,12 @@ def stream(gateway: ServiceClient, messages: Sequence[dict[str, str]]) -> Iterat
     last: dict[str, Any] = {}
     try:
         with (
-            httpx.Client(base_url=gateway.url, headers=gateway.headers, timeout=ANSWER_TIMEOUT_SECONDS) as http,
+            httpx.Client(
+                base_url=gateway.url,
+                headers=gateway.headers,
+                timeout=ANSWER_TIMEOUT_SECONDS,
+                trust_env=gateway.trust_env,
+            ) as http,
             connect_sse(http, "POST", "/v1/chat/completions", json=body) as source,
         ):
             if source.response.is_error:
@@ -72,15 +77,20 @@ def read_batch(path: Path) -> list[tuple[str, str]]:
     """
     questions = []
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        # Not splitlines: it also splits at characters that JSON leaves inside of strings, such as U+2028.
+        lines = path.read_text(encoding="utf-8-sig").split("\n")
     except OSError as exc:
         raise CommandError(f"{path} cannot be read: {exc.strerror}.", Exit.USAGE) from exc
+    except UnicodeDecodeError as exc:
+        raise CommandError(f"{path} is not UTF-8: save it so.", Exit.USAGE) from exc
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
         try:
             row = json.loads(line)
-            questions.append((str(row["id"]), str(row["question"])))
+            if not isinstance(row["question"], str) or not row["question"].strip() or row["id"] is None:
+                raise ValueError("an empty question or id")
+            questions.append((str(row["id"]), row["question"]))
         except (ValueError, KeyError, TypeError) as exc:
             raise CommandError(
                 f'{path}, line {number}: needs a JSON object with "id" and "question".', Exit.USAGE

@@ -135,6 +135,14 @@ class Bundle:
         self._end_all()
 
     def _launch(self, service: _Service) -> None:
+        try:
+            self._start_process(service)
+        except OSError as exc:
+            # No space for the log, no memory for a process: this thread has to live, so that it can try again.
+            logger.warning("%s could not be started: %s", service.name, exc)
+            service.next_start_at = time.monotonic() + _BACKOFF_MAX_SECONDS
+
+    def _start_process(self, service: _Service) -> None:
         service.log = self.log_path(service.name).open("ab")
         service.process = subprocess.Popen(
             [sys.executable, "-m", f"jeeves_{service.name}"],

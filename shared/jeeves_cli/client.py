@@ -16,6 +16,7 @@ from jeeves_cli.exits import CommandError, Exit, JobFailed, ServiceUnreachable
 from jeeves_shared.contracts.base import Contract
 from jeeves_shared.contracts.jobs import FINAL_STATES, Job, JobEvent, JobProgress
 from jeeves_shared.contracts.problems import Problem
+from jeeves_shared.settings import LOOPBACK_HOSTS
 
 C = TypeVar("C", bound=Contract)
 OnProgress = Callable[[JobProgress], None]
@@ -41,7 +42,9 @@ class ServiceClient:
         variable = "JEEVES_API_KEY" if service == "gateway" else "JEEVES_TOKEN"
         key = os.environ.get(variable)
         self.headers = {"Authorization": f"Bearer {key}"} if key else {}
-        self._http = httpx.Client(base_url=self.url, headers=self.headers, timeout=_TIMEOUT)
+        # A proxy of the environment is for the world outside, not for this machine.
+        self.trust_env = httpx.URL(self.url).host not in LOOPBACK_HOSTS
+        self._http = httpx.Client(base_url=self.url, headers=self.headers, timeout=_TIMEOUT, trust_env=self.trust_env)
 
     def close(self) -> None:
         """Close the connections."""
@@ -55,7 +58,7 @@ class ServiceClient:
         headers: dict[str, str] | None = None,
         timeout_seconds: float = 30.0,
     ) -> Any:
-        """One request; the JSON of the answer.
+        """One request; the JSON of the answer, None for an answer without a body.
 
         Raises:
             ServiceUnreachable: no connection.
@@ -70,7 +73,15 @@ class ServiceClient:
             raise ServiceUnreachable(self.service, self.url) from exc
         if response.is_error:
             raise CommandError(_error_text(self.service, response))
-        return response.json()
+        if response.status_code == httpx.codes.NO_CONTENT:
+            return None
+        try:
+            return response.json()
+        except ValueError as exc:
+            raise CommandError(
+                f"What answers at {self.url} is not the {self.service}: {response.text[:100]!r}. Check the port.",
+                Exit.UNREACHABLE,
+            ) from exc
 
     def get(self, contract: type[C], path: str) -> C:
         """Read a contract.

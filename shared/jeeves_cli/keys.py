@@ -1,6 +1,7 @@
 """`jeeves keys` and `jeeves switch`: the operator's side of the gateway."""
 
 import json
+from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
 import typer
@@ -49,6 +50,12 @@ def rung(
     minutes: Annotated[int, typer.Option(min=1, help="The pin ends by itself after this time.")] = 60,
 ) -> int:
     """Pin a rung, with who, why and an expiry."""
-    body = {"rung": None if name == "auto" else name, "reason": reason, "expires_in_seconds": minutes * 60}
-    print(json.dumps(ServiceClient("gateway").request("PUT", "/v1/admin/rung", body)))
+    gateway = ServiceClient("gateway")
+    if name == "auto":
+        gateway.request("DELETE", "/v1/admin/rung")
+        print(json.dumps({"rung": None}))
+        return Exit.OK
+    until = datetime.now(UTC) + timedelta(minutes=minutes)
+    body = {"rung": name, "reason": reason, "until": until.isoformat(timespec="seconds")}
+    print(json.dumps(gateway.request("PUT", "/v1/admin/rung", body)))
     return Exit.OK

@@ -9,7 +9,6 @@ import sys
 from pathlib import Path
 from typing import Annotated, TypeVar
 
-import click
 import typer
 from pydantic import ValidationError
 from rich.console import Console
@@ -76,8 +75,8 @@ def run() -> None:
         sys.exit(Exit.FAILED)
     except typer.Exit as exc:
         sys.exit(exc.exit_code)
-    except click.ClickException as exc:
-        exc.show()
+    except typer.TyperException as exc:
+        print(f"jeeves: {exc.format_message()} `jeeves --help` shows what there is.", file=sys.stderr)
         sys.exit(Exit.USAGE)
     sys.exit(code or 0)
 

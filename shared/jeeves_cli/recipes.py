@@ -26,7 +26,7 @@ def load_recipe(recipe_type: type[R], path: Path) -> R:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as exc:
         raise CommandError(f"Recipe {path} cannot be read: {exc.strerror}.", Exit.USAGE) from exc
-    except yaml.YAMLError as exc:
+    except (yaml.YAMLError, UnicodeDecodeError) as exc:
         raise CommandError(f"Recipe {path} is not YAML: {exc}", Exit.USAGE) from exc
     try:
         return recipe_type.model_validate(content)

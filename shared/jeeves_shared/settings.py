@@ -19,7 +19,9 @@ LOOPBACK_HOSTS = frozenset({"127.0.0.1", "::1", "localhost"})
 class ServiceSettings(BaseSettings):
     """What every service needs to know. A service adds its own fields in a subclass."""
 
-    model_config: ClassVar[SettingsConfigDict] = SettingsConfigDict(env_prefix="JEEVES_", extra="ignore")
+    model_config: ClassVar[SettingsConfigDict] = SettingsConfigDict(
+        env_prefix="JEEVES_", extra="ignore", use_attribute_docstrings=True
+    )
 
     host: str = "127.0.0.1"
     """Address to listen on. Anything but loopback requires a token."""

@@ -188,6 +188,7 @@ def test_job_that_keeps_crashing_is_failed_with_the_reason(probe: Service) -> No
     assert len(probe.steps(job["id"])) == 5
 
 
+@pytest.mark.slow
 def test_queued_jobs_wait_and_can_be_cancelled(probe_services: MakeService) -> None:
     service = probe_services(JEEVES_JOBS_CONCURRENT="1")
     first = service.submit(name="first", steps=1000, seconds_a_step=0.02)
@@ -200,6 +201,7 @@ def test_queued_jobs_wait_and_can_be_cancelled(probe_services: MakeService) -> N
     assert not (service.data_dir / "probe" / "work" / second["id"]).exists()
 
 
+@pytest.mark.slow
 def test_killed_service_takes_its_job_along_and_finishes_it_later(probe_services: MakeService) -> None:
     service = probe_services()
     job = service.submit(name="orphan", steps=40, seconds_a_step=0.05)
@@ -214,6 +216,7 @@ def test_killed_service_takes_its_job_along_and_finishes_it_later(probe_services
     assert service.steps(job["id"]) == [str(number) for number in range(40)]
 
 
+@pytest.mark.slow
 def test_stopping_service_requeues_its_job_and_does_not_wait_for_followers(probe_services: MakeService) -> None:
     service = probe_services()
     job = service.submit(name="stopped", steps=50, seconds_a_step=0.05)
@@ -242,6 +245,7 @@ def test_stopping_service_requeues_its_job_and_does_not_wait_for_followers(probe
     assert service.steps(job["id"]) == [str(number) for number in range(50)]
 
 
+@pytest.mark.slow
 def test_two_services_on_one_database_leave_each_other_alone(probe_services: MakeService, tmp_path: Path) -> None:
     """A database by address may hold the jobs of all services: each runs its own kinds only."""
     url = f"sqlite:///{tmp_path / 'all.sqlite'}"

@@ -55,7 +55,7 @@ class CurateRecipe(Contract):
     seed: int = 17
     section_characters_max: int = Field(default=1800, ge=200, description="Longer sections are split at blank lines.")
     section_characters_min: int = Field(default=40, ge=0)
-    near_duplicate_similarity: float = Field(default=0.85, gt=0, le=1, description="Jaccard, on word 5-shingles.")
+    near_duplicate_similarity: float = Field(default=0.85, gt=0, le=1, description="Jaccard, on character 5-grams.")
     evaluation_share: float = Field(default=0.2, gt=0, lt=1, description="Of the documents that have pairs.")
     answer_characters_max: int = Field(default=1200, ge=50)
     distractors: int = Field(default=2, ge=0, le=4, description="Wrong passages beside the right one in a prompt.")
@@ -106,6 +106,10 @@ class TrainRecipe(Contract):
     micro_batch_samples: int = Field(ge=1)
     gradient_accumulation: int = Field(default=1, ge=1)
     max_length_tokens: int = Field(ge=64)
+    prompt_gradient: bool = Field(
+        default=True,
+        description="Off: the backward pass touches answer tokens only; the prompt is read, not learned through.",
+    )
     max_grad_norm: float = Field(default=1.0, gt=0)
     weight_decay: float = Field(default=0.0, ge=0)
     evaluations_per_run: int = Field(default=6, ge=1, description="Held-out evaluations, each with a checkpoint.")

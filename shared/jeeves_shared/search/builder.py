@@ -1,6 +1,7 @@
 """Builds the index file: one SQLite database, the same bytes for the same sections."""
 
 import json
+import re
 import sqlite3
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
@@ -19,6 +20,10 @@ from jeeves_shared.search.schema import COLUMN_WEIGHTS, DDL, SCHEMA_VERSION, rar
 from jeeves_shared.search.tokens import content_tokens, tokens
 
 _BATCH_SECTIONS = 256
+_LINK = re.compile(r"!?\[([^\[\]]*)\]\([^()\s]*(?:\s\"[^\"]*\")?\)")
+_TAG = re.compile(
+    r"</?(?:a|b|br|code|dd|div|dl|dt|em|i|img|li|ol|p|span|strong|sub|sup|table|tbody|td|th|thead|tr|ul)\b[^<>]*>"
+)
 
 
 @dataclass(frozen=True)
@@ -101,9 +106,15 @@ def _write_texts(database: sqlite3.Connection, sections: Sequence[Section], prog
         )
 
 
+def searchable_text(markdown: str) -> str:
+    """The words of a Markdown text that a reader sees: link targets, images and HTML tags say nothing about it."""
+    return _TAG.sub(" ", _LINK.sub(r"\1", markdown))
+
+
 def _weighted_frequencies(item: Section) -> tuple[int, dict[str, float]]:
     """Number of terms of a section, and for each term its occurrences weighted by column."""
-    columns = [list(tokens(text)) for text in (item.passage.title, " ".join(item.heading_path[1:]), item.passage.text)]
+    body = searchable_text(item.passage.text)
+    columns = [list(tokens(text)) for text in (item.passage.title, " ".join(item.heading_path[1:]), body)]
     terms = [[token.term for token in column] for column in columns]
     terms.append([part for column in columns for token in column for part in token.parts])
     frequencies: defaultdict[str, float] = defaultdict(float)
@@ -131,7 +142,7 @@ def _write_postings(
 
 
 def embedded_text(item: Section) -> str:
-    """The text of a section that is embedded: its headings, then its body."""
+    """The text of a section that is embedded: its headings, then its body; common tokens weigh little anyway."""
     return f"{' › '.join(item.heading_path)}\n{item.passage.text}"
 
 

@@ -44,10 +44,11 @@ class TokenEmbedder:
     def __init__(self, folder: Path) -> None:
         try:
             with safe_open(str(folder / _WEIGHTS), framework="np") as file:
-                self._matrix: npt.NDArray[np.float16] = file.get_tensor("embedding.weight").astype(np.float16)
+                matrix: npt.NDArray[np.float16] = file.get_tensor("embedding.weight")
             self._tokenizer = Tokenizer.from_str((folder / _TOKENIZER).read_text(encoding="utf-8"))
         except (OSError, SafetensorError, ValueError) as exc:
             raise EmbedderMissing(f"The embedding files in {folder} cannot be read: reinstall `wordllama`.") from exc
+        self._matrix = matrix.astype(np.float16, copy=False)
         if self._matrix.shape != (VOCABULARY, DIMENSIONS):
             raise EmbedderMissing(f"The embedding matrix has shape {self._matrix.shape}: install `wordllama` 0.4.")
         self._tokenizer.no_padding()

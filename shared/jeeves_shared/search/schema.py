@@ -3,7 +3,7 @@
 Bump `SCHEMA_VERSION` with any change to the layout, the tokens, the weights or the embedded text.
 
 `postings` is an inverted index with ready-made BM25 contributions: a search adds up the arrays of the question's terms.
-SQLite's FTS5 was measured first: ten times slower here, and its idf drops common words (docs/experiments.md).
+SQLite's FTS5 was measured first: slower, and its idf drops common words to zero (docs/experiments.md).
 """
 
 import math

@@ -22,7 +22,9 @@ from functools import lru_cache
 import snowballstemmer
 
 TERM_CHARACTERS_MAX = 80
-"""Longer compounds (hashes, base64, generated names) are indexed by their parts only."""
+"""Longer words (hashes, base64, generated names) are cut; nobody types them."""
+
+_SURFACE_CHARACTERS_MAX = 200
 
 # Function words, and the words that only frame a question. A term that names a Jenkins thing is never in here.
 _STOP_WORDS = """
@@ -80,7 +82,7 @@ def tokens(text: str) -> Iterator[Token]:
             # Bigrams: dictionary-free segmentation that searches Chinese well; a single character stands alone.
             for start in range(max(1, len(run) - 1)):
                 yield Token(run[start : start + 2], (), run[start : start + 2])
-        elif (token := _word(match.group().rstrip("_"))) is not None:
+        elif (token := _word(match.group()[:_SURFACE_CHARACTERS_MAX].rstrip("_"))) is not None:
             yield token
 
 
@@ -88,12 +90,12 @@ def tokens(text: str) -> Iterator[Token]:
 def _word(surface: str) -> Token | None:
     lower = surface.lower()
     if lower.isalnum() and not _CAMEL.search(surface):
-        return Token(stem(lower), (), surface) if lower else None
+        return Token(stem(lower[:TERM_CHARACTERS_MAX]), (), surface) if lower else None
     bare = lower.lstrip("-")
     if not bare:
         return None
     if _VERSION.fullmatch(bare):
-        return Token(bare, (), surface)
+        return Token(bare[:TERM_CHARACTERS_MAX], (), surface)
     system_property = surface.startswith("-D") and len(bare) > 1
     name = surface[2:] if system_property else surface.lstrip("-")
     parts = [stem(part.lower()) for part in _PART.findall(name) if len(part) > 1]
@@ -101,10 +103,9 @@ def _word(surface: str) -> Token | None:
         parts.insert(0, name.lower())
     if _HYPHENATED.fullmatch(surface):
         # "plug-in" and "plugin", "multi-branch" and "multibranch" are one word to those who search.
-        return Token(stem(bare.replace("-", "")), tuple(dict.fromkeys(parts)), surface)
-    term = lower if surface.startswith("-") else bare
-    if len(term) > TERM_CHARACTERS_MAX:
-        term = parts[0] if parts else term[:TERM_CHARACTERS_MAX]
+        return Token(stem(bare.replace("-", "")[:TERM_CHARACTERS_MAX]), tuple(dict.fromkeys(parts)), surface)
+    parts = [part[:TERM_CHARACTERS_MAX] for part in parts]
+    term = (lower if surface.startswith("-") else bare)[:TERM_CHARACTERS_MAX]
     return Token(term, tuple(dict.fromkeys(part for part in parts if part != term)), surface)
 
 

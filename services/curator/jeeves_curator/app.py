@@ -1,0 +1,39 @@
+"""The curator service: the jobs `indexes` and `datasets`, and a search for people."""
+
+from fastapi import FastAPI
+
+from jeeves_curator.search import search_router
+from jeeves_shared.contracts.requests import DatasetRequest, IndexRequest
+from jeeves_shared.jobs.service import create_job_service
+from jeeves_shared.jobs.supervisor import JobKind
+from jeeves_shared.service import serve
+from jeeves_shared.settings import ServiceSettings, load_settings
+
+NAME = "curator"
+
+
+def create_app(settings: ServiceSettings) -> FastAPI:
+    """The application.
+
+    Args:
+        settings: validated.
+    """
+    return create_job_service(
+        NAME,
+        settings,
+        [
+            (JobKind("indexes", "jeeves_curator.indexes:run", "always"), IndexRequest),
+            (JobKind("datasets", "jeeves_curator.datasets:run", "always"), DatasetRequest),
+        ],
+        lambda parts: (search_router(parts.store),),
+    )
+
+
+def main() -> None:
+    """Run the service with settings from the environment.
+
+    Raises:
+        SettingsError: wrong configuration.
+    """
+    settings = load_settings(ServiceSettings)
+    serve(create_app(settings), NAME, settings)

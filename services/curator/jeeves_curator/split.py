@@ -1,0 +1,127 @@
+"""Training and evaluation parts: by document, so that no evaluation answer was read in training; and what leaks."""
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from jeeves_curator.duplicates import NearDuplicates
+from jeeves_curator.errors import DatasetTooSmall
+from jeeves_curator.steps import Drop
+from jeeves_shared.contracts.documents import Pair
+
+LEAK_SIMILARITY = 0.7
+"""Jaccard similarity of character 5-grams from which a training text gives an evaluation text away: stricter than for
+duplicates, because a lost training pair costs little and a known exam question costs the verdict."""
+
+NGRAM_WORDS = 8
+"""Length of the word n-grams whose overlap the card reports. Source: 8 to 13 words are usual in decontamination (GPT-3
+appendix C uses 13; FLAN and PaLM 8)."""
+
+
+def draw(seed: int, *names: str) -> float:
+    """A number in [0, 1) that depends on the seed and the names only: never on order or on what else there is."""
+    digest = hashlib.sha256("\x1f".join((str(seed), *names)).encode("utf-8")).digest()
+    return int.from_bytes(digest[:8], "big") / 2**64
+
+
+@dataclass(frozen=True)
+class Split:
+    """The two parts.
+
+    Attributes:
+        train, evaluation: pairs, sorted by id.
+        leaks: training pairs that were dropped because they give an evaluation pair away.
+        ngram_overlap: share of the word 8-grams of evaluation answers that a training answer holds, after the drops.
+    """
+
+    train: list[Pair]
+    evaluation: list[Pair]
+    leaks: list[Drop]
+    ngram_overlap: float
+
+
+def split_pairs(pairs: Sequence[Pair], share: float, seed: int) -> Split:
+    """Split by document, evenly over folders; refusals, which have no document, one by one.
+
+    Args:
+        pairs: curated.
+        share: of the documents (and refusals) that go to evaluation, in (0, 1).
+        seed: changes the draw.
+
+    Raises:
+        DatasetTooSmall: fewer than two documents have pairs.
+    """
+    documents = sorted({pair.source_path for pair in pairs if pair.kind != "refusal"})
+    if len(documents) < 2:
+        raise DatasetTooSmall(
+            f"Only {len(documents)} document(s) have usable pairs; two are needed, one to train and one to evaluate: "
+            "add documents or pairs. The reasons for dropped pairs are in the log of this job."
+        )
+    chosen = _evaluation_documents(documents, share, seed)
+    chosen |= _lowest([pair.id for pair in pairs if pair.kind == "refusal"], share, seed, "refusals")
+    ordered = sorted(pairs, key=lambda pair: (pair.id, pair.question))
+    evaluation = [pair for pair in ordered if _unit(pair) in chosen]
+    candidates = [pair for pair in ordered if _unit(pair) not in chosen]
+    train, leaks = _without_leaks(candidates, evaluation)
+    return Split(train, evaluation, leaks, ngram_overlap(train, evaluation))
+
+
+def _unit(pair: Pair) -> str:
+    """What is never split: a document, or a single refusal."""
+    return pair.id if pair.kind == "refusal" else pair.source_path
+
+
+def _evaluation_documents(documents: Sequence[str], share: float, seed: int) -> set[str]:
+    folders: defaultdict[str, list[str]] = defaultdict(list)
+    for path in documents:
+        folders[path.rpartition("/")[0]].append(path)
+    chosen: set[str] = set()
+    for folder, members in sorted(folders.items()):
+        chosen |= _lowest(members, share, seed, folder)
+    by_draw = sorted(documents, key=lambda path: draw(seed, path))
+    # Small collections: each part gets at least one document, the one whose draw is nearest.
+    if not chosen:
+        chosen.add(by_draw[0])
+    if len(chosen) == len(documents):
+        chosen.remove(by_draw[-1])
+    return chosen
+
+
+def _lowest(names: Sequence[str], share: float, seed: int, group: str) -> set[str]:
+    """The names with the lowest draws; a new name moves at most one other over the border.
+
+    The fraction of a name is rounded at random but fixed for the group, so that many small groups give the right share.
+    """
+    count = int(share * len(names) + draw(seed, "round", group))
+    return set(sorted(names, key=lambda name: draw(seed, name))[:count])
+
+
+def _without_leaks(candidates: Sequence[Pair], evaluation: Sequence[Pair]) -> tuple[list[Pair], list[Drop]]:
+    questions = NearDuplicates(LEAK_SIMILARITY, respect_literals=False)
+    answers = NearDuplicates(LEAK_SIMILARITY, respect_literals=False)
+    for pair in evaluation:
+        questions.add(pair.id, pair.question)
+        if pair.kind != "refusal":  # All refusals share one answer.
+            answers.add(pair.id, pair.answer)
+    train: list[Pair] = []
+    leaks: list[Drop] = []
+    for pair in candidates:
+        other = questions.find(pair.question) or (answers.find(pair.answer) if pair.kind != "refusal" else None)
+        if other is None:
+            train.append(pair)
+        else:
+            leaks.append(Drop(pair, "leakage", f"like {other} of the evaluation part"))
+    return train, leaks
+
+
+def ngram_overlap(train: Iterable[Pair], evaluation: Iterable[Pair]) -> float:
+    """Share of the word 8-grams of evaluation answers that also stand in a training answer, in [0, 1]."""
+    known = {gram for pair in train if pair.kind != "refusal" for gram in _ngrams(pair.answer)}
+    asked = [gram for pair in evaluation if pair.kind != "refusal" for gram in _ngrams(pair.answer)]
+    return sum(gram in known for gram in asked) / len(asked) if asked else 0.0
+
+
+def _ngrams(text: str) -> set[tuple[str, ...]]:
+    words = text.lower().split()
+    return {tuple(words[start : start + NGRAM_WORDS]) for start in range(len(words) - NGRAM_WORDS + 1)}

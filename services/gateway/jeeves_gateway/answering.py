@@ -1,0 +1,329 @@
+"""Answers one question: search, judge the evidence, generate, check, cite; down the ladder where a step cannot be done.
+
+    full        retrieval and the champion
+    reduced     the champion without sources (asked for by the client)
+    cached      an answer that the same model gave before to the same question from the same index
+    extractive  the best passages, quoted
+    (Unavailable is raised when not even those can be had.)
+
+Events come out in order: one `Opened`, then `Text`s, then one `Outcome`. Nothing was sent before `Opened`, so anything
+that fails before it can still move down the ladder; what fails after it ends in an exception.
+"""
+
+import time
+from collections import OrderedDict
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import Any
+
+from jeeves_gateway.admission import Admission
+from jeeves_gateway.citations import CitedText
+from jeeves_gateway.errors import Overloaded, PromptTooLong, Unavailable, UpstreamFailed, UpstreamStalled
+from jeeves_gateway.evidence import judge, refusal_text, unknown_note
+from jeeves_gateway.grounding import flaw_of, is_looping, is_refusal
+from jeeves_gateway.history import recent_exchanges, search_text
+from jeeves_gateway.metrics import GatewayMetrics
+from jeeves_gateway.openai_form import ChatRequest
+from jeeves_gateway.outcome import Draft, Event, Opened, Outcome, Text
+from jeeves_gateway.passages import SourceSet
+from jeeves_gateway.quoting import append_code, is_chinese, wants_code, write_extract
+from jeeves_gateway.retrieval import Library
+from jeeves_gateway.serving import ModelRoom
+from jeeves_gateway.switches import RungSwitch
+from jeeves_gateway.upstream import Sampling, Upstream
+from jeeves_gateway.writer import AnswerWriter
+from jeeves_shared.contracts.answers import Rung
+from jeeves_shared.contracts.prompts import PASSAGES_IN_PROMPT, build_messages
+
+_CACHE_ENTRIES = 512
+_PROMPT_STOPS = ("\nQuestion:", "\nSources:")
+"""A small model may go on with a prompt of its own; these words of the prompt's form never belong to an answer."""
+
+
+class Answerer:
+    """Answers questions.
+
+    Args:
+        library: the index.
+        room: the engines.
+        upstream: client of engines.
+        admission: the queue in front of them.
+        switch: the operator's pin.
+        metrics: gets everything that is counted.
+        answer_tokens_max: longest generated answer.
+    """
+
+    def __init__(
+        self,
+        *,
+        library: Library,
+        room: ModelRoom,
+        upstream: Upstream,
+        admission: Admission,
+        switch: RungSwitch,
+        metrics: GatewayMetrics,
+        answer_tokens_max: int,
+    ) -> None:
+        self._library = library
+        self._room = room
+        self._upstream = upstream
+        self._admission = admission
+        self._switch = switch
+        self._metrics = metrics
+        self._answer_tokens_max = answer_tokens_max
+        self._cache: OrderedDict[tuple[str, ...], Outcome] = OrderedDict()
+
+    async def answer(self, request: ChatRequest) -> AsyncGenerator[Event]:
+        """Answer one request.
+
+        Raises:
+            Unavailable: no rung can answer.
+            Overloaded: no slot, and the client wants no fallback.
+            UpstreamFailed: the engine failed after text was sent, or the client wants no fallback.
+        """
+        async with aclosing(self._steps(request)) as events:
+            async for event in events:
+                if isinstance(event, Outcome):
+                    self._count(event)
+                yield event
+
+    async def _steps(self, request: ChatRequest) -> AsyncGenerator[Event]:
+        pinned = self._switch.rung()
+        if pinned == "unavailable":
+            raise Unavailable("The operator has switched answers off for now.", 60)
+        draft = await self._begin(request)
+        if draft.retrieved is not None:
+            judgement = judge(draft.question, draft.retrieved.found, draft.retrieved.unknown)
+            if not judgement.enough:
+                for event in self._refuse(
+                    draft,
+                    judgement.reason,
+                    refusal_text(draft.question, judgement, draft.retrieved.documents, draft.retrieved.sections),
+                ):
+                    yield event
+                return
+        opened = False
+        try:
+            if pinned in ("extractive", "cached"):
+                raise Unavailable(f"The operator has pinned the rung {pinned}.", 60)
+            async with aclosing(self._generate(draft)) as events:
+                async for event in events:
+                    opened = True
+                    yield event
+            return
+        except (Unavailable, Overloaded, UpstreamFailed) as exc:
+            if opened or not request.jeeves.fallback or draft.retrieved is None:
+                raise
+            draft.reasons.append(f"pinned-{pinned}" if pinned else exc.code)
+            self._metrics.degradations.labels(draft.reasons[-1]).inc()
+        for event in self._without_engine(draft):
+            yield event
+
+    async def _begin(self, request: ChatRequest) -> Draft:
+        text = search_text(request.messages)
+        if not request.jeeves.retrieval:
+            return Draft(request, text, None, SourceSet(request.question, ()))
+        retrieved = await self._library.search(text)
+        if retrieved is None:
+            self._metrics.refusals.labels("no-index").inc()
+            raise Unavailable("No search index is served yet: it comes with the first `jeeves curate`.", 10)
+        passages = [hit.passage for hit in retrieved.found[:PASSAGES_IN_PROMPT]]
+        return Draft(request, text, retrieved, SourceSet(text, passages))
+
+    def _refuse(self, draft: Draft, reason: str, text: str) -> list[Event]:
+        self._metrics.refusals.labels(reason).inc()
+        draft.model = self._room.model
+        draft.reasons.append(reason)
+        cited = CitedText(())
+        cited.add(text)
+        return [
+            Opened(draft.response_id, "full", draft.model),
+            Text(text),
+            draft.outcome(cited, "full", refused=True, grounded=True),
+        ]
+
+    def _without_engine(self, draft: Draft) -> list[Event]:
+        draft.model = self._room.model
+        cached = self._cache.get(self._cache_key(draft))
+        if cached is not None:
+            again = Outcome(
+                **{
+                    **{name: getattr(cached, name) for name in Outcome.__slots__},
+                    "response_id": draft.response_id,
+                    "rung": "cached",
+                    "reasons": tuple(draft.reasons),
+                    "prompt_tokens": 0,
+                    "completion_tokens": 0,
+                }
+            )
+            return [Opened(draft.response_id, "cached", draft.model), Text(again.text), again]
+        cited = CitedText(draft.sources.passages)
+        draft.finish_reason = "stop"
+        self._note_unknown(draft, cited)
+        if not write_extract(cited, draft.question):
+            raise Unavailable("The engine is down, and the sources hold nothing that can be quoted.", 5)
+        return [
+            Opened(draft.response_id, "extractive", draft.model),
+            Text(cited.text),
+            draft.outcome(cited, "extractive", grounded=True),
+        ]
+
+    async def _generate(self, draft: Draft) -> AsyncGenerator[Event]:
+        """Ask the engine. In a stream text goes out as it comes; otherwise a bad answer is replaced unseen."""
+        started = time.perf_counter()
+        writer = AnswerWriter(draft.sources)
+        note = self._note_unknown(draft, writer.cited)
+        rung: Rung = "full" if draft.retrieved is not None else "reduced"
+        async with self._admission.slot(), self._room.lease() as engine:
+            self._metrics.queue_wait_seconds.observe(time.perf_counter() - started)
+            draft.model = engine.model
+            if not engine.ready or not engine.breaker.allow():
+                raise Unavailable("The engine is not ready.", 2)
+            async with aclosing(self._engine_text(draft, engine, started)) as pieces:
+                first = True
+                async for piece in pieces:
+                    if first and draft.request.stream:
+                        yield Opened(draft.response_id, rung, draft.model)
+                        if note:
+                            yield Text(note)
+                    first = False
+                    if (text := writer.feed(piece)) and draft.request.stream:
+                        yield Text(text)
+                    if writer.repeating or is_looping(writer.raw):
+                        break
+        if first:
+            # Nothing at all came: nothing was sent either, so the ladder can still step down.
+            raise UpstreamFailed("The engine wrote nothing.")
+        rest = writer.finish()
+        for event in self._conclude(draft, writer, rung, rest):
+            yield event
+
+    async def _engine_text(self, draft: Draft, engine: Any, started: float) -> AsyncGenerator[str]:
+        """The engine's pieces of text, with its breaker and the clocks told about it."""
+        passages = draft.sources.passages
+        messages = build_messages(draft.request.question, passages, recent_exchanges(draft.request.messages))
+        first_at = last_at = 0.0
+        pieces = 0
+        try:
+            async with aclosing(
+                self._upstream.stream(engine.endpoint, messages, self._sampling(draft.request))
+            ) as stream:
+                async for piece in stream:
+                    if piece.completion_tokens:
+                        draft.prompt_tokens, draft.completion_tokens = piece.prompt_tokens, piece.completion_tokens
+                    draft.finish_reason = piece.finish_reason or draft.finish_reason
+                    if not piece.text:
+                        continue
+                    last_at = time.perf_counter()
+                    if not pieces:
+                        first_at = last_at
+                        self._metrics.first_token_seconds.observe(first_at - started)
+                    pieces += 1
+                    yield piece.text
+        except PromptTooLong:
+            engine.breaker.success()
+            raise
+        except UpstreamFailed as exc:
+            engine.breaker.failure()
+            if isinstance(exc, UpstreamStalled):
+                engine.stalled()
+            raise
+        except BaseException:
+            # The client went away, or the answer was cut short: nothing more about the engine is known.
+            draft.completion_tokens = pieces
+            engine.breaker.abandoned()
+            raise
+        engine.breaker.success()
+        if pieces > 1:
+            self._metrics.output_token_seconds.observe((last_at - first_at) / (pieces - 1))
+
+    def _conclude(self, draft: Draft, writer: AnswerWriter, rung: Rung, rest: str) -> list[Event]:
+        """Check what was written; repair or replace it; the last events of a generated answer."""
+        cited = writer.cited
+        before: list[Event] = [Text(rest)] if rest and draft.request.stream else []
+        if draft.retrieved is not None and is_refusal(writer.raw):
+            # The model says that the sources have no answer: then they are not cited for it either.
+            self._metrics.refusals.labels("model").inc()
+            draft.reasons.append("model")
+            plain = CitedText(())
+            plain.add(cited.text if draft.request.stream else writer.raw.strip())
+            return [*before, *self._closing(draft, plain, rung, refused=True, grounded=True)]
+        flaw = "repeating" if writer.repeating else flaw_of(writer.raw, draft.sources)
+        if writer.code_replaced and (flaw is None or draft.request.stream):
+            draft.reasons.append("code-replaced")
+        if flaw is not None:
+            draft.reasons.append(flaw)
+            self._metrics.degradations.labels(flaw).inc()
+            return [*before, *self._repair(draft, cited, rung)]
+        if draft.retrieved is not None and not writer.has_code and wants_code(draft.question):
+            added = append_code(cited, draft.question)
+            before += [Text(added)] if added and draft.request.stream else []
+        events = self._closing(draft, cited, rung, grounded=True if draft.retrieved else None)
+        if isinstance(events[-1], Outcome) and draft.retrieved is not None:
+            self._remember(draft, events[-1])
+        return [*before, *events]
+
+    def _repair(self, draft: Draft, cited: CitedText, rung: Rung) -> list[Event]:
+        """What follows a bad answer: after what was streamed the quotation is added, otherwise it takes its place."""
+        if draft.retrieved is None:
+            return self._closing(draft, cited, rung, grounded=False)
+        if not draft.request.stream:
+            quoted = CitedText(draft.sources.passages)
+            self._note_unknown(draft, quoted)
+            if write_extract(quoted, draft.question):
+                draft.finish_reason = "stop"
+                return self._closing(draft, quoted, "extractive", grounded=True)
+            return self._closing(draft, cited, rung, grounded=False)
+        lead = (
+            "以上回答没有完全得到来源支持。来源原文："
+            if is_chinese(draft.question)
+            else ("The sources do not support all of the answer above. They say:")
+        )
+        start = len(cited.text)
+        cited.add(f"\n\n---\n\n{lead}\n\n")
+        if not write_extract(cited, draft.question):
+            return self._closing(draft, cited, rung, grounded=False)
+        return [Text(cited.text[start:]), *self._closing(draft, cited, rung, grounded=False)]
+
+    def _closing(
+        self, draft: Draft, cited: CitedText, rung: Rung, refused: bool = False, grounded: bool | None = None
+    ) -> list[Event]:
+        outcome = draft.outcome(cited, rung, refused, grounded)
+        return (
+            [outcome]
+            if draft.request.stream
+            else [Opened(draft.response_id, rung, draft.model), Text(cited.text), outcome]
+        )
+
+    @staticmethod
+    def _note_unknown(draft: Draft, cited: CitedText) -> str:
+        """Begin an answer with the question's names that the sources do not know, so that nobody takes it for one."""
+        note = unknown_note(draft.question, draft.retrieved.unknown) if draft.retrieved else ""
+        return cited.add(f"{note}\n\n") if note else ""
+
+    def _sampling(self, request: ChatRequest) -> Sampling:
+        asked = request.max_completion_tokens or request.max_tokens or self._answer_tokens_max
+        return Sampling(
+            max_tokens=min(asked, self._answer_tokens_max),
+            temperature=request.temperature,
+            top_p=request.top_p,
+            seed=request.seed,
+            stop=(*request.stop, *_PROMPT_STOPS),
+        )
+
+    def _cache_key(self, draft: Draft) -> tuple[str, ...]:
+        model = self._room.model
+        index_id = draft.retrieved.index_id if draft.retrieved else ""
+        return (model.sha256 if model else "", index_id, draft.question)
+
+    def _remember(self, draft: Draft, outcome: Outcome) -> None:
+        """Keep a good answer for the time when the engine is down; only what depends on the question alone."""
+        request = draft.request
+        if len(request.messages) > 1 or request.temperature > 0 or request.max_tokens or request.stop:
+            return
+        self._cache[self._cache_key(draft)] = outcome
+        while len(self._cache) > _CACHE_ENTRIES:
+            self._cache.popitem(last=False)
+
+    def _count(self, outcome: Outcome) -> None:
+        self._metrics.answers.labels(outcome.rung, outcome.model.id if outcome.model else "none").inc()

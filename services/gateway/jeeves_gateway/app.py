@@ -1,0 +1,197 @@
+"""The gateway's application: settings in, routes out."""
+
+import asyncio
+import logging
+import sys
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+import uvicorn
+from fastapi import FastAPI
+from prometheus_client import CollectorRegistry
+
+from jeeves_gateway.admin import admin_router, lineage_router
+from jeeves_gateway.admission import Admission
+from jeeves_gateway.answering import Answerer
+from jeeves_gateway.chat import chat_router
+from jeeves_gateway.engines import ExternalEngine, LocalEngine
+from jeeves_gateway.keys import Doorkeeper
+from jeeves_gateway.limits import RequestLimits
+from jeeves_gateway.metrics import GatewayMetrics
+from jeeves_gateway.page_routes import add_page
+from jeeves_gateway.parts import Parts
+from jeeves_gateway.record import GatewayRecord
+from jeeves_gateway.retrieval import Library, OpenIndex
+from jeeves_gateway.serving import ModelRoom
+from jeeves_gateway.settings import GatewaySettings
+from jeeves_gateway.switches import RungSwitch
+from jeeves_gateway.upstream import Endpoint, Upstream
+from jeeves_shared.artifacts import ArtifactStore
+from jeeves_shared.contracts.requests import ServedModel, ServeIndexRequest
+from jeeves_shared.engine.gguf import GgufMetadata
+from jeeves_shared.engine.spec import EngineSpec
+from jeeves_shared.errors import JeevesError, SettingsError
+from jeeves_shared.jobs.store import open_database
+from jeeves_shared.logging import configure_logging
+from jeeves_shared.search.reader import SearchIndex
+from jeeves_shared.service import create_service
+from jeeves_shared.settings import load_settings
+
+logger = logging.getLogger(__name__)
+
+_HOUSEKEEPING_SECONDS = 3600.0
+
+
+def create_app(settings: GatewaySettings, open_index: OpenIndex = SearchIndex.open) -> FastAPI:
+    """Build the gateway.
+
+    Args:
+        settings: everything that can be configured.
+        open_index: opens a search index file; tests may give their own.
+    """
+    registry = CollectorRegistry()
+    metrics = GatewayMetrics(registry)
+    parts = _build_parts(settings, open_index, metrics)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        await _restore(parts)
+        housekeeping = asyncio.create_task(_keep_house(parts, settings.gateway_lineage_days))
+        try:
+            yield
+        finally:
+            housekeeping.cancel()
+            await asyncio.gather(housekeeping, return_exceptions=True)
+            await parts.room.stop()
+            await parts.upstream.close()
+            parts.library.close()
+            parts.record.close()
+
+    async def engine_missing() -> str | None:
+        return parts.room.problem or None
+
+    async def index_missing() -> str | None:
+        return None if parts.library.manifest else "no search index is served: PUT /v1/admin/index"
+
+    metrics.queue_waiting.set_function(lambda: float(parts.admission.waiting))
+    app = create_service(
+        "gateway",
+        [chat_router(parts), admin_router(parts), lineage_router(parts)],
+        lifespan=lifespan,
+        readiness={"engine": engine_missing, "index": index_missing},
+        registry=registry,
+    )
+    app.state.parts = parts
+    add_page(app)
+    return app
+
+
+def _build_parts(settings: GatewaySettings, open_index: OpenIndex, metrics: GatewayMetrics) -> Parts:
+    store = ArtifactStore(settings.store(), settings.data_dir / "gateway" / "artifacts")
+    record = GatewayRecord(open_database(settings.database("gateway")))
+    upstream = Upstream(settings.gateway_first_token_seconds_max, settings.gateway_token_gap_seconds_max)
+    library = Library(store, open_index, metrics)
+    admission = Admission(
+        settings.gateway_slots, settings.gateway_queue_waiting_max, settings.gateway_queue_seconds_max
+    )
+    switch = RungSwitch(record, lambda: datetime.now(UTC))
+    room = ModelRoom(
+        store=store,
+        record=record,
+        upstream=upstream,
+        base_model=settings.gateway_base_model,
+        make_spec=lambda path, metadata, name: _spec(settings, path, metadata, name),
+        make_engine=lambda model, spec: LocalEngine(
+            model, spec, upstream=upstream, clock=time.monotonic, metrics=metrics
+        ),
+        metrics=metrics,
+        drain_seconds=settings.gateway_drain_seconds,
+        external=_external(settings, upstream, metrics) if settings.gateway_engine_url else None,
+    )
+    return Parts(
+        record=record,
+        doorkeeper=Doorkeeper(record, settings.bootstrap_key, anonymous_on_loopback=settings.loopback),
+        limits=RequestLimits(settings.gateway_rate_limit, settings.gateway_rate_limit_storage, metrics),
+        library=library,
+        room=room,
+        admission=admission,
+        switch=switch,
+        answerer=Answerer(
+            library=library,
+            room=room,
+            upstream=upstream,
+            admission=admission,
+            switch=switch,
+            metrics=metrics,
+            answer_tokens_max=settings.gateway_answer_tokens_max,
+        ),
+        upstream=upstream,
+        metrics=metrics,
+        started_at=int(time.time()),
+    )
+
+
+def _spec(settings: GatewaySettings, path: Path, metadata: GgufMetadata, name: str) -> EngineSpec:
+    trained_for = metadata.context_tokens or settings.gateway_context_tokens
+    return EngineSpec(
+        gguf_path=path,
+        alias=name.replace(",", "-"),
+        log_path=settings.data_dir / "gateway" / "engine.log",
+        slots=settings.gateway_slots,
+        context_tokens_per_slot=min(settings.gateway_context_tokens, trained_for),
+        threads=settings.gateway_threads,
+    )
+
+
+def _external(settings: GatewaySettings, upstream: Upstream, metrics: GatewayMetrics) -> ExternalEngine:
+    name = settings.gateway_engine_model
+    key = settings.gateway_engine_key
+    return ExternalEngine(
+        ServedModel(id=name, name=name, version=0, quantization="external", sha256="", state="starting"),
+        Endpoint(
+            f"{settings.gateway_engine_url.rstrip('/')}/chat/completions",
+            {"Authorization": f"Bearer {key.get_secret_value()}"} if key else {},
+            name,
+        ),
+        upstream=upstream,
+        clock=time.monotonic,
+        metrics=metrics,
+    )
+
+
+async def _restore(parts: Parts) -> None:
+    """Serve again what was served before; a part that cannot be had is reported by `/readyz`, not a reason to die."""
+    await asyncio.to_thread(parts.switch.restore)
+    stored = await asyncio.to_thread(parts.record.served, "index")
+    if stored is not None:
+        try:
+            await parts.library.serve(ServeIndexRequest.model_validate(stored).index)
+        except JeevesError as exc:
+            logger.error("index cannot be served: %s", exc.detail, extra={"code": exc.code})
+    await parts.room.restore()
+
+
+async def _keep_house(parts: Parts, lineage_days: int) -> None:
+    while True:
+        await asyncio.to_thread(parts.record.forget_responses, lineage_days)
+        await asyncio.sleep(_HOUSEKEEPING_SECONDS)
+
+
+def main() -> None:
+    """Run the gateway until SIGTERM or SIGINT; running streams may finish within the drain time."""
+    try:
+        settings = load_settings(GatewaySettings)
+    except SettingsError as exc:
+        sys.stderr.write(f"{exc.detail}\n")
+        raise SystemExit(2) from exc
+    configure_logging("gateway", settings.log_level)
+    uvicorn.run(
+        create_app(settings),
+        host=settings.host,
+        port=settings.port,
+        log_config=None,
+        timeout_graceful_shutdown=settings.gateway_drain_seconds,
+    )

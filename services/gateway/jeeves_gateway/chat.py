@@ -1,0 +1,251 @@
+"""The OpenAI-compatible routes: `POST /v1/chat/completions` and `GET /v1/models`."""
+
+import asyncio
+import json
+import logging
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable
+from contextlib import aclosing
+from typing import Any, TypeVar
+
+from fastapi import APIRouter, Request
+from fastapi.responses import JSONResponse, Response, StreamingResponse
+from sqlalchemy.exc import SQLAlchemyError
+
+from jeeves_gateway.errors import BadChatRequest, UnknownModel
+from jeeves_gateway.keys import require
+from jeeves_gateway.openai_form import ChatRequest, error_body, error_headers, parse_chat_request
+from jeeves_gateway.outcome import Event, Opened, Outcome, Text
+from jeeves_gateway.parts import Parts
+from jeeves_gateway.serving import ModelOrigin
+from jeeves_shared.contracts.prompts import PROMPT_SHA256
+from jeeves_shared.errors import JeevesError
+
+logger = logging.getLogger(__name__)
+T = TypeVar("T")
+
+MODEL_ALIAS = "jeeves"
+"""Always names the model that serves, whichever that is."""
+BODY_BYTES_MAX = 1024 * 1024
+_ANY_MODEL = frozenset({"", MODEL_ALIAS, "champion", "default"})
+_chat = require("chat")
+
+
+class _ClientGone(Exception):
+    """Nobody waits for the answer any more."""
+
+
+def chat_router(parts: Parts) -> APIRouter:
+    """The routes of OpenAI's API."""
+    router = APIRouter(tags=["chat"])
+
+    @router.get("/v1/models", summary="The model that serves, under its alias and its own name")
+    async def models(request: Request) -> Response:
+        try:
+            await _chat(request)
+        except JeevesError as exc:
+            return _error(exc)
+        served = parts.room.model
+        names = [MODEL_ALIAS] + ([served.id] if served else [])
+        data = [{"id": name, "object": "model", "created": parts.started_at, "owned_by": "jeeves"} for name in names]
+        return JSONResponse({"object": "list", "data": data})
+
+    @router.post("/v1/chat/completions", summary="Answer a question from the sources, with citations")
+    async def completions(request: Request) -> Response:
+        try:
+            caller = await _chat(request)
+            await parts.limits.admit(caller)
+            asked = parse_chat_request(await _body(request))
+            _check_model(asked.model, parts)
+            if asked.stream:
+                return await _streamed(request, asked, parts)
+            return await _whole(request, asked, parts)
+        except JeevesError as exc:
+            return _error(exc)
+        except _ClientGone:
+            return Response(status_code=499)
+
+    return router
+
+
+async def _body(request: Request) -> bytes:
+    """The body, unless it is too long.
+
+    Raises:
+        BadChatRequest: more than `BODY_BYTES_MAX`.
+    """
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > BODY_BYTES_MAX:
+            raise BadChatRequest(f"The body is longer than {BODY_BYTES_MAX} bytes.")
+    return bytes(body)
+
+
+def _check_model(name: str, parts: Parts) -> None:
+    served = parts.room.model
+    if name in _ANY_MODEL or (served is not None and name in (served.id, served.name)):
+        return
+    there = f"`{MODEL_ALIAS}`" + (f" or `{served.id}`" if served else "")
+    raise UnknownModel(f"The model `{name[:80]}` is not served: use {there}.", "model")
+
+
+async def _whole(request: Request, asked: ChatRequest, parts: Parts) -> Response:
+    async def run() -> Outcome:
+        async with aclosing(parts.answerer.answer(asked)) as events:
+            async for event in events:
+                if isinstance(event, Outcome):
+                    return event
+        raise AssertionError("an answer ends with its outcome")
+
+    outcome = await _unless_gone(request, run())
+    await _keep_lineage(outcome, parts)
+    message: dict[str, Any] = {"role": "assistant", "content": outcome.text, "refusal": None}
+    message["annotations"] = list(outcome.annotations)
+    body = {
+        "id": outcome.response_id,
+        "object": "chat.completion",
+        "created": int(time.time()),
+        "model": _model_name(outcome),
+        "choices": [{"index": 0, "message": message, "logprobs": None, "finish_reason": outcome.finish_reason}],
+        "usage": _usage(outcome),
+        "jeeves": _extension(outcome),
+    }
+    return JSONResponse(body, headers=_headers(outcome.rung, _model_name(outcome)))
+
+
+async def _streamed(request: Request, asked: ChatRequest, parts: Parts) -> Response:
+    """The stream's response begins with its first event: until then an error is still a plain error."""
+    events = parts.answerer.answer(asked)
+    try:
+        opened = await _unless_gone(request, anext(events))
+    except BaseException:
+        await events.aclose()
+        raise
+    if not isinstance(opened, Opened):
+        raise AssertionError("an answer begins with `Opened`")
+    model = opened.model.id if opened.model else "none"
+    headers = _headers(opened.rung, model) | {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+    return StreamingResponse(
+        _chunks(events, asked, opened, parts), media_type="text/event-stream; charset=utf-8", headers=headers
+    )
+
+
+async def _chunks(
+    events: AsyncGenerator[Event], asked: ChatRequest, opened: Opened, parts: Parts
+) -> AsyncIterator[str]:
+    model = opened.model.id if opened.model else "none"
+    frame = {"id": opened.response_id, "object": "chat.completion.chunk", "created": int(time.time()), "model": model}
+
+    def chunk(delta: dict[str, Any], finish_reason: str | None = None, **more: Any) -> str:
+        choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish_reason}
+        return _event({**frame, "choices": [choice], **more})
+
+    try:
+        yield chunk({"role": "assistant", "content": ""})
+        async for event in events:
+            if isinstance(event, Text):
+                yield chunk({"content": event.text})
+            elif isinstance(event, Outcome):
+                await _keep_lineage(event, parts)
+                delta = {"annotations": list(event.annotations)}
+                yield chunk(delta, event.finish_reason, jeeves=_extension(event))
+                if asked.stream_options.include_usage:
+                    yield _event({**frame, "choices": [], "usage": _usage(event)})
+        yield "data: [DONE]\n\n"
+    except JeevesError as exc:
+        # Too late for a status: the stream ends with a typed error, and without `[DONE]`.
+        logger.warning("stream broke off", extra={"code": exc.code})
+        yield _event(error_body(exc))
+    finally:
+        await events.aclose()
+
+
+async def _unless_gone(request: Request, work: Awaitable[T]) -> T:
+    """Run something for as long as the client waits for it.
+
+    Raises:
+        _ClientGone: it went away; the work was cancelled.
+    """
+    task = asyncio.ensure_future(work)
+    gone = asyncio.create_task(_disconnected(request))
+    try:
+        await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
+        if task.done():
+            return task.result()
+        raise _ClientGone
+    finally:
+        for other in (task, gone):
+            other.cancel()
+        await asyncio.gather(task, gone, return_exceptions=True)
+
+
+async def _disconnected(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+async def _keep_lineage(outcome: Outcome, parts: Parts) -> None:
+    model = outcome.model
+    origin = parts.room.origin(model) if model else ModelOrigin()
+    lineage = {
+        "model": model.model_dump(mode="json", exclude={"state"}) if model else None,
+        "dataset_id": origin.dataset_id,
+        "index_id": outcome.index_id,
+        "prompt_sha256": PROMPT_SHA256,
+        "training_id": origin.training_id,
+        "template_sha256": origin.template_sha256,
+        "section_ids": list(outcome.section_ids),
+        "cited": [citation.source_path for citation in outcome.citations],
+        "rung": outcome.rung,
+        "refused": outcome.refused,
+        "grounded": outcome.grounded,
+        "reasons": list(outcome.reasons),
+    }
+    try:
+        await asyncio.to_thread(parts.record.add_response, outcome.response_id, lineage)
+    except SQLAlchemyError as exc:
+        # An answer is worth more than its record; the loss is counted.
+        parts.metrics.record_failures.inc()
+        logger.warning("lineage was not recorded", extra={"kind": type(exc).__name__})
+
+
+def _extension(outcome: Outcome) -> dict[str, Any]:
+    """What stands under the key `jeeves`."""
+    return {
+        "response_id": outcome.response_id,
+        "rung": outcome.rung,
+        "refused": outcome.refused,
+        "grounded": outcome.grounded,
+        "citations": [citation.model_dump(mode="json") for citation in outcome.citations],
+        "model_version": _model_name(outcome),
+        "index_id": outcome.index_id,
+        "reasons": list(outcome.reasons),
+    }
+
+
+def _model_name(outcome: Outcome) -> str:
+    return outcome.model.id if outcome.model else "none"
+
+
+def _usage(outcome: Outcome) -> dict[str, int]:
+    return {
+        "prompt_tokens": outcome.prompt_tokens,
+        "completion_tokens": outcome.completion_tokens,
+        "total_tokens": outcome.prompt_tokens + outcome.completion_tokens,
+    }
+
+
+def _headers(rung: str, model: str) -> dict[str, str]:
+    return {"X-Jeeves-Rung": rung, "X-Jeeves-Model": model}
+
+
+def _event(data: dict[str, Any]) -> str:
+    return f"data: {json.dumps(data, ensure_ascii=False, separators=(',', ':'))}\n\n"
+
+
+def _error(error: JeevesError) -> Response:
+    headers = error_headers(error)
+    if error.status == 503:
+        headers["X-Jeeves-Rung"] = "unavailable"
+    return JSONResponse(error_body(error), error.status, headers=headers)

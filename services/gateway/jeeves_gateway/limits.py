@@ -1,0 +1,87 @@
+"""Requests per minute and caller, counted by slowapi's limiter.
+
+Only its counting is used, from the route itself. Its middlewares break streaming (slowapi #249, #260) and skip
+unmatched routes; its decorators count by URL and skip empty keys. Counting in a store of another process blocks
+(#3): it runs in a thread, with a deadline, and a dead store lets requests pass for a stated time and says so.
+"""
+
+import asyncio
+import logging
+import math
+import time
+from collections.abc import Callable
+from typing import Any
+
+from limits import RateLimitItem, parse
+from limits.errors import StorageError
+from slowapi import Limiter
+from starlette.requests import Request
+
+from jeeves_gateway.errors import RateLimited
+from jeeves_gateway.keys import Caller
+from jeeves_gateway.metrics import GatewayMetrics
+
+logger = logging.getLogger(__name__)
+
+STORE_SECONDS_MAX = 0.25
+"""A store that takes longer counts as dead."""
+OPEN_SECONDS = 10.0
+"""How long a dead store is not asked again."""
+
+
+class RequestLimits:
+    """The limit on chat requests.
+
+    Args:
+        limit: such as `60/minute`.
+        storage_uri: `memory://`, or `redis://…` so that replicas share the counts.
+        metrics: gets refusals and failures of the store.
+        clock: monotonic seconds.
+    """
+
+    def __init__(
+        self, limit: str, storage_uri: str, metrics: GatewayMetrics, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._item: RateLimitItem = parse(limit)
+        options: dict[str, Any] = {"wrap_exceptions": True}  # vendor errors come out as StorageError
+        # A fixed window admits twice the limit around its edge.
+        self._limiter = Limiter(
+            key_func=_unused_key, strategy="moving-window", storage_uri=storage_uri, storage_options=options
+        ).limiter
+        self._in_memory = storage_uri.startswith("memory:")
+        self._metrics = metrics
+        self._clock = clock
+        self._store_dead_until = -math.inf
+
+    async def admit(self, caller: Caller) -> None:
+        """Count a request.
+
+        Raises:
+            RateLimited: over the limit; says when to try again.
+        """
+        if self._in_memory:
+            admitted, reset_at = self._count(caller.limit_key)
+        else:
+            if self._clock() < self._store_dead_until:
+                return
+            try:
+                async with asyncio.timeout(STORE_SECONDS_MAX):
+                    admitted, reset_at = await asyncio.to_thread(self._count, caller.limit_key)
+            except (TimeoutError, OSError, StorageError) as exc:
+                self._store_dead_until = self._clock() + OPEN_SECONDS
+                self._metrics.degradations.labels("limit-store-down").inc()
+                logger.warning("rate limit store is down, requests pass", extra={"kind": type(exc).__name__})
+                return
+        if not admitted:
+            self._metrics.refusals.labels("rate-limited").inc()
+            wait = math.ceil(reset_at - time.time())
+            raise RateLimited(f"More than {self._item}: try again in {max(1, wait)} s.", wait)
+
+    def _count(self, key: str) -> tuple[bool, float]:
+        admitted = self._limiter.hit(self._item, "chat", key)
+        return admitted, 0.0 if admitted else self._limiter.get_window_stats(self._item, "chat", key).reset_time
+
+
+def _unused_key(request: Request) -> str:
+    """Slowapi wants one; requests are counted by `Caller.limit_key` instead."""
+    raise NotImplementedError

@@ -1,0 +1,93 @@
+"""What answering gives out: events, and the draft that an answer is while it is made."""
+
+import uuid
+from dataclasses import dataclass, field
+from typing import Any
+
+from jeeves_gateway.citations import CitedText
+from jeeves_gateway.openai_form import ChatRequest
+from jeeves_gateway.passages import SourceSet
+from jeeves_gateway.retrieval import Retrieved
+from jeeves_shared.contracts.answers import Citation, Rung
+from jeeves_shared.contracts.requests import ServedModel
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """The answer begins; on this rung as far as is known."""
+
+    response_id: str
+    rung: Rung
+    model: ServedModel | None
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """More of the answer."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The whole answer, and what stands behind it."""
+
+    response_id: str
+    text: str
+    rung: Rung
+    model: ServedModel | None
+    index_id: str
+    refused: bool = False
+    grounded: bool | None = None
+    citations: tuple[Citation, ...] = ()
+    annotations: tuple[dict[str, Any], ...] = ()
+    section_ids: tuple[str, ...] = ()
+    reasons: tuple[str, ...] = ()
+    finish_reason: str = "stop"
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+
+
+Event = Opened | Text | Outcome
+
+
+@dataclass(slots=True)
+class Draft:
+    """What is known of an answer while it is made."""
+
+    request: ChatRequest
+    question: str
+    retrieved: Retrieved | None
+    sources: SourceSet
+    response_id: str = field(default_factory=lambda: f"chatcmpl-{uuid.uuid4().hex}")
+    model: ServedModel | None = None
+    reasons: list[str] = field(default_factory=list)
+    finish_reason: str = "stop"
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+
+    def outcome(self, cited: CitedText, rung: Rung, refused: bool = False, grounded: bool | None = None) -> Outcome:
+        """The finished answer.
+
+        Args:
+            cited: its text and markers.
+            rung: where it came from.
+            refused: it says that there is no answer.
+            grounded: whether the sources support it; None if there are none.
+        """
+        return Outcome(
+            response_id=self.response_id,
+            text=cited.text,
+            rung=rung,
+            model=self.model,
+            index_id=self.retrieved.index_id if self.retrieved else "",
+            refused=refused,
+            grounded=grounded,
+            citations=cited.citations(),
+            annotations=tuple(cited.annotations()),
+            section_ids=tuple(passage.section_id for passage in self.sources.passages),
+            reasons=tuple(self.reasons),
+            finish_reason=self.finish_reason,
+            prompt_tokens=self.prompt_tokens,
+            completion_tokens=self.completion_tokens,
+        )

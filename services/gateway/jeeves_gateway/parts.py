@@ -1,0 +1,31 @@
+"""What the routes share; put together once, by `jeeves_gateway.app`."""
+
+from dataclasses import dataclass
+
+from jeeves_gateway.admission import Admission
+from jeeves_gateway.answering import Answerer
+from jeeves_gateway.keys import Doorkeeper
+from jeeves_gateway.limits import RequestLimits
+from jeeves_gateway.metrics import GatewayMetrics
+from jeeves_gateway.record import GatewayRecord
+from jeeves_gateway.retrieval import Library
+from jeeves_gateway.serving import ModelRoom
+from jeeves_gateway.switches import RungSwitch
+from jeeves_gateway.upstream import Upstream
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """The gateway's parts."""
+
+    record: GatewayRecord
+    doorkeeper: Doorkeeper
+    limits: RequestLimits
+    library: Library
+    room: ModelRoom
+    admission: Admission
+    switch: RungSwitch
+    answerer: Answerer
+    upstream: Upstream
+    metrics: GatewayMetrics
+    started_at: int

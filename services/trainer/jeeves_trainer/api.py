@@ -1,0 +1,75 @@
+"""Routes of model versions and evaluation reports."""
+
+from dataclasses import asdict
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Header, Request, Response
+
+from jeeves_shared.artifacts import ArtifactStore
+from jeeves_shared.contracts.manifests import EvaluationReport
+from jeeves_shared.contracts.requests import PromotionRequest, RegisteredModel, RollbackRequest
+from jeeves_shared.errors import Conflict
+from jeeves_trainer.registry import ModelRegistry
+from jeeves_trainer.report import junit_xml, markdown
+
+Actor = Annotated[str | None, Header(alias="x-jeeves-actor", max_length=120)]
+"""Who asks, for the audit trail; the caller's address where the header is missing."""
+
+
+def models_router(registry: ModelRegistry, store: ArtifactStore) -> APIRouter:
+    """Routes below `/v1/models`.
+
+    Args:
+        registry: of this installation.
+        store: holds the evaluation reports.
+    """
+    router = APIRouter(prefix="/v1/models", tags=["models"])
+
+    @router.get("", summary="Model versions with their aliases, newest first")
+    def index() -> list[RegisteredModel]:
+        return registry.models()
+
+    @router.get("/audit", summary="Who changed which alias, when and why; newest first")
+    def audit() -> list[dict[str, Any]]:
+        return [asdict(entry) for entry in registry.audit()]
+
+    @router.get("/{model_id}", summary="One model version")
+    def read(model_id: str) -> RegisteredModel:
+        return registry.get(model_id)
+
+    @router.post("/rollback", summary="Make the previous champion the champion again")
+    def rollback(request: Request, body: RollbackRequest | None = None, actor: Actor = None) -> RegisteredModel:
+        return registry.rollback(_who(request, actor), body.reason if body else "")
+
+    @router.post("/{model_id}/promote", summary="Make a version the champion; needs a report that passed its gate")
+    def promote(request: Request, model_id: str, body: PromotionRequest, actor: Actor = None) -> RegisteredModel:
+        registry.get(model_id)
+        report = store.get_manifest(EvaluationReport, "evaluation", body.evaluation_id)
+        if report.model_id != model_id:
+            raise Conflict(f"Report {report.id} is on {report.model_id}, not on {model_id}: evaluate this version.")
+        if not report.passed:
+            reasons = tuple(condition.reason for condition in report.gate if not condition.passed)
+            raise Conflict(f"The gate refused {model_id}: {'; '.join(reasons)}", reasons)
+        return registry.promote(model_id, _who(request, actor), body.reason or f"gate passed in {report.id}")
+
+    return router
+
+
+def reports_router(store: ArtifactStore) -> APIRouter:
+    """Routes below `/v1/reports`: evaluation reports for machines and for people."""
+    router = APIRouter(prefix="/v1/reports", tags=["evaluations"])
+
+    @router.get("/{evaluation_id}", summary="An evaluation report", response_model=None)
+    def read(evaluation_id: str, form: Literal["json", "markdown", "junit"] = "json") -> EvaluationReport | Response:
+        report = store.get_manifest(EvaluationReport, "evaluation", evaluation_id)
+        if form == "markdown":
+            return Response(markdown(report), media_type="text/markdown; charset=utf-8")
+        if form == "junit":
+            return Response(junit_xml(report), media_type="application/xml")
+        return report
+
+    return router
+
+
+def _who(request: Request, actor: str | None) -> str:
+    return actor or (request.client.host if request.client else "unknown")

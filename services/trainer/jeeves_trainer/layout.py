@@ -1,0 +1,32 @@
+"""Where the trainer's jobs keep things in the data folder.
+
+Layout::
+
+    <data folder>/trainer/work/<job id>/          of one job, the same after a restart
+        checkpoints/checkpoint-<step>/            adapter, optimizer, trainer state; `complete.json` is written last
+        merged/                                   merged weights as a Hugging Face folder
+    <data folder>/trainer/base-models/<sha256>/   of every job: a base model, prepared once
+        hf/  base-BF16.gguf
+"""
+
+import os
+from pathlib import Path
+
+
+def base_models_folder(work_dir: Path) -> Path:
+    """Folder that all jobs of this installation share for prepared base models.
+
+    Args:
+        work_dir: of a job.
+    """
+    return work_dir.parent.parent / "base-models"
+
+
+def checkpoints_folder(work_dir: Path) -> Path:
+    """Folder of a training's checkpoints."""
+    return work_dir / "checkpoints"
+
+
+def usable_cores() -> int:
+    """Cores that this process may run on, at least 1."""
+    return max(1, len(os.sched_getaffinity(0)))

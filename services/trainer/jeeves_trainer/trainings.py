@@ -1,0 +1,80 @@
+"""The job `trainings`: a recipe and a data set become an adapter and merged weights as BF16 GGUF."""
+
+import os
+from typing import Any
+
+from jeeves_shared.contracts.base import manifest_id
+from jeeves_shared.contracts.manifests import TrainingManifest
+from jeeves_shared.contracts.prompts import PROMPT_SHA256
+from jeeves_shared.contracts.requests import TrainingRequest
+from jeeves_shared.errors import RecipeError
+from jeeves_shared.jobs.worker import JobContext
+from jeeves_trainer.base_models import LocatedModel, locate
+
+PROCEDURE = 1
+"""Part of every training's identity: raise it when the same recipe and data shall give another result."""
+
+
+def train(context: JobContext, request: dict[str, Any]) -> TrainingManifest:
+    """Run a training, or return the one that ran before.
+
+    Args:
+        context: of the job.
+        request: a `TrainingRequest`.
+
+    Raises:
+        RecipeError: recipe and data set do not fit each other or this release.
+        TrainerError: see `jeeves_trainer.errors`.
+        JobCancelled: the job was asked to stop.
+    """
+    body = TrainingRequest.model_validate(request)
+    check_request(body)
+    located = locate(body.recipe.base_model)
+    identity = training_id(body, located)
+    known = context.store.find_manifest(TrainingManifest, "training", identity)
+    if known:
+        context.log(f"{identity} is there already: nothing to train")
+        return known
+    # trl and the hub would report usage to their makers; read when they are imported.
+    for name in ("HF_HUB_DISABLE_TELEMETRY", "DO_NOT_TRACK", "HF_HUB_DISABLE_PROGRESS_BARS"):
+        os.environ[name] = "1"
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"
+    from jeeves_trainer.training_run import TrainingRun  # noqa: PLC0415 - torch and its family: seconds, only now
+
+    return TrainingRun(context, body, located, identity).run()
+
+
+def check_request(body: TrainingRequest) -> None:
+    """Check what can be checked before any work.
+
+    Raises:
+        RecipeError: with every mistake.
+    """
+    mistakes = tuple(
+        message
+        for wrong, message in (
+            (
+                body.dataset.prompt_sha256 != PROMPT_SHA256,
+                f"data set {body.dataset.id} was made for other prompt rules: curate it again",
+            ),
+            (body.recipe.method == "qlora", "method qlora is not part of this release yet: use lora"),
+            (body.dataset.train_samples == 0, f"data set {body.dataset.id} has no training sample"),
+            (body.dataset.evaluation_samples == 0, f"data set {body.dataset.id} has no evaluation sample"),
+        )
+        if wrong
+    )
+    if mistakes:
+        raise RecipeError(f"{len(mistakes)} mistake(s): {'; '.join(mistakes)}.", mistakes)
+
+
+def training_id(body: TrainingRequest, located: LocatedModel) -> str:
+    """Identity of a training: its data set, recipe, base model and procedure."""
+    return manifest_id(
+        "training",
+        {
+            "dataset": body.dataset.id,
+            "recipe": body.recipe.model_dump(mode="json", exclude={"quantizations"}),
+            "base": located.sha256,
+            "procedure": PROCEDURE,
+        },
+    )
