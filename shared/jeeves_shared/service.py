@@ -7,11 +7,13 @@ import hmac
 import logging
 import os
 import re
+import sys
 import time
 import uuid
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
+from typing import TypeVar
 
 import uvicorn
 from fastapi import APIRouter, FastAPI, Request, Response
@@ -25,7 +27,7 @@ from jeeves_shared import __version__
 from jeeves_shared.contracts.problems import Problem
 from jeeves_shared.errors import JeevesError, SettingsError, Unauthorized
 from jeeves_shared.logging import configure_logging, request_id
-from jeeves_shared.settings import ServiceSettings
+from jeeves_shared.settings import ServiceSettings, load_settings
 
 ReadinessCheck = Callable[[], Awaitable[str | None]]
 """Returns None when the dependency is there, else what is missing."""
@@ -35,6 +37,8 @@ OPEN_PATHS = frozenset({"/healthz", "/readyz", "/metrics"})
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _LATENCY_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+
+S = TypeVar("S", bound=ServiceSettings)
 
 logger = logging.getLogger(__name__)
 
@@ -238,6 +242,25 @@ def make_data_dir(path: Path) -> None:
         raise SettingsError(f"JEEVES_DATA_DIR: {path} cannot be made: {exc.strerror}. Choose another folder.") from exc
     if not os.access(path, os.W_OK | os.X_OK):
         raise SettingsError(f"JEEVES_DATA_DIR: {path} cannot be written. Change its owner, or choose another folder.")
+
+
+def run_service(name: str, settings_type: type[S], build: Callable[[S], FastAPI]) -> None:
+    """The `main` of a service: settings from their places, the application, and serving until told to stop.
+
+    What stands in the way of a start (wrong settings, a data folder that cannot be written, a database that does not
+    answer) becomes one message on standard error and exit code 1.
+
+    Args:
+        name: of the service, for messages and the log.
+        settings_type: its settings class.
+        build: its `create_app`.
+    """
+    try:
+        settings = load_settings(settings_type)
+        app = build(settings)
+    except JeevesError as exc:
+        sys.exit(f"jeeves {name}: {exc.detail}")
+    serve(app, name, settings)
 
 
 def serve(app: FastAPI, name: str, settings: ServiceSettings) -> None:

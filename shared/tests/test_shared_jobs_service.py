@@ -3,6 +3,8 @@
 import contextlib
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -257,3 +259,31 @@ def test_two_services_on_one_database_leave_each_other_alone(probe_services: Mak
     assert service.wait(service.submit(name="own")["id"])["state"] == "succeeded"
     assert others.get(foreign.id).state == "queued"
     assert others.get(running.id).state == "running"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("environment", "message"),
+    [
+        ({"JEEVES_PORT": "many", "JEEVES_JOBS_CONCURRENT": "0"}, "2 wrong setting(s): JEEVES_PORT"),
+        ({"JEEVES_HOST": "192.0.2.1"}, "set JEEVES_TOKEN"),
+        ({"JEEVES_DATA_DIR": "/proc/jeeves"}, "JEEVES_DATA_DIR: /proc/jeeves cannot be made"),
+        ({"JEEVES_DATABASE_URL": "sqlite:////proc/jeeves.sqlite"}, "correct JEEVES_DATABASE_URL"),
+    ],
+)
+def test_service_that_cannot_start_says_so_in_one_message(
+    environment: dict[str, str], message: str, tmp_path: Path
+) -> None:
+    script = Path(__file__).parent / "probe" / "probe_service.py"
+    done = subprocess.run(
+        [sys.executable, str(script)],
+        env={**os.environ, "JEEVES_DATA_DIR": str(tmp_path), **environment},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith("jeeves probe: ")
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr

@@ -26,7 +26,7 @@ def delimited_blocks(text: str) -> Iterator[str]:
     for line in lines:
         stripped = line.rstrip()
         if re.fullmatch(r"/{4,}|\+{4,}", stripped):
-            next(one for one in lines if one.rstrip() == stripped)
+            next((one for one in lines if one.rstrip() == stripped), None)
         elif _DELIMITER.match(stripped):
             closing = "```" if stripped.startswith("`") else stripped
             block: list[str] = []

@@ -39,7 +39,7 @@ _models = Table(
     Column("id", String(64), primary_key=True),
     Column("name", String(120), nullable=False),
     Column("version", Integer, nullable=False),
-    Column("manifest", JSON, nullable=True),
+    Column("manifest", JSON(none_as_null=True), nullable=True),
     Column("created_at", DateTime(timezone=True), nullable=False),
     UniqueConstraint("name", "version"),
 )

@@ -7,6 +7,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+import torch
+from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
 from jeeves_shared.artifacts import ArtifactStore
 from jeeves_shared.contracts.documents import Pair, Passage, TrainingSample
@@ -21,6 +23,8 @@ from jeeves_shared.contracts.manifests import (
     ModelManifest,
 )
 from jeeves_shared.contracts.prompts import PROMPT_SHA256, REFUSAL
+from jeeves_shared.engine.gguf import read_gguf
+from jeeves_trainer.tokenizers import repair_pre_tokenizer
 
 STARTER_PACK = Path(__file__).parents[3] / "training-jobs" / "starter-pack"
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -38,11 +42,6 @@ def base_gguf() -> Path:
 @pytest.fixture(scope="session")
 def tokenizer(base_gguf: Path) -> object:
     """The real tokenizer with its chat template, as the trainer prepares it."""
-    from transformers import AutoTokenizer
-
-    from jeeves_shared.engine.gguf import read_gguf
-    from jeeves_trainer.tokenizers import repair_pre_tokenizer
-
     loaded = AutoTokenizer.from_pretrained(str(base_gguf.parent), gguf_file=base_gguf.name)
     repair_pre_tokenizer(loaded, read_gguf(base_gguf))
     return loaded
@@ -51,9 +50,6 @@ def tokenizer(base_gguf: Path) -> object:
 @pytest.fixture(scope="session")
 def tiny_model(tokenizer: object, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A Llama of two layers with random weights and the real tokenizer, as a Hugging Face folder."""
-    import torch
-    from transformers import LlamaConfig, LlamaForCausalLM
-
     torch.manual_seed(0)
     config = LlamaConfig(
         vocab_size=len(tokenizer),  # type: ignore[arg-type]
@@ -63,6 +59,7 @@ def tiny_model(tokenizer: object, tmp_path_factory: pytest.TempPathFactory) -> P
         num_attention_heads=2,
         num_key_value_heads=1,
         max_position_embeddings=2048,
+        initializer_range=0.1,  # with the usual 0.02 a tied head can hardly tell tokens apart
         tie_word_embeddings=True,
         bos_token_id=1,
         eos_token_id=2,

@@ -13,6 +13,9 @@ from jeeves_trainer.gradient_check import TOLERANCE, check_gradients, compare_gr
 from jeeves_trainer.loss import answer_loss_sum, mean_answer_loss
 from jeeves_trainer.rendering import RenderedSample, Renderer
 
+# peft 0.21 asks transformers 5.23 by the property's old name.
+pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
+
 
 @pytest.fixture(scope="module")
 def rows(tokenizer, samples: list[TrainingSample]) -> list[RenderedSample]:

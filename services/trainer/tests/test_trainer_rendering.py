@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import pytest
+from transformers import AutoTokenizer
 
 from jeeves_shared.contracts.documents import TrainingSample
 from jeeves_shared.contracts.prompts import build_messages
@@ -99,8 +100,6 @@ def test_training_and_engine_cut_texts_alike(tokenizer, base_gguf, rendered):
 
 def test_the_tokenizer_as_transformers_reads_it_is_refused(base_gguf):
     # If this fails, transformers reads the pre-tokenizer by itself: `repair_pre_tokenizer` can go.
-    from transformers import AutoTokenizer
-
     assert read_gguf(base_gguf).values["tokenizer.ggml.pre"] == "smollm"
     unrepaired = AutoTokenizer.from_pretrained(str(base_gguf.parent), gguf_file=base_gguf.name)
     text = "steps:\n\n1. Stay"

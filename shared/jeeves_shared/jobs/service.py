@@ -4,6 +4,7 @@ import shutil
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from fastapi import APIRouter, FastAPI
@@ -79,11 +80,7 @@ def create_job_service(
         return None if supervisor.alive() else "the loop that starts jobs has ended; see the log"
 
     async def disk_ready() -> str | None:
-        try:
-            free = shutil.disk_usage(settings.data_dir).free
-        except OSError as exc:
-            return f"the data folder cannot be read: {exc.strerror}"
-        return None if free >= DISK_FREE_MIN_BYTES else f"only {free >> 20} MiB free in the data folder"
+        return _disk_problem(settings.data_dir)
 
     return create_service(
         name,
@@ -96,6 +93,14 @@ def create_job_service(
         registry=registry,
         token=settings.token.get_secret_value() if settings.token else None,
     )
+
+
+def _disk_problem(folder: Path) -> str | None:
+    try:
+        free = shutil.disk_usage(folder).free
+    except OSError as exc:
+        return f"the data folder cannot be read: {exc.strerror}"
+    return None if free >= DISK_FREE_MIN_BYTES else f"only {free >> 20} MiB free in the data folder"
 
 
 def _refs_in(value: Any) -> Iterator[ArtifactRef]:

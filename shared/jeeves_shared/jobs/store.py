@@ -7,63 +7,18 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from sqlalchemy import (
-    JSON,
-    Boolean,
-    Column,
-    Connection,
-    DateTime,
-    Engine,
-    Integer,
-    MetaData,
-    String,
-    Table,
-    create_engine,
-    event,
-    func,
-    insert,
-    select,
-    update,
-)
+from sqlalchemy import Connection, Engine, create_engine, event, func, insert, select, update
 from sqlalchemy.engine import RowMapping, make_url
+from sqlalchemy.exc import DBAPIError
 
 from jeeves_shared.contracts.base import content_hash
 from jeeves_shared.contracts.jobs import FINAL_STATES, Job, JobEvent, JobProgress, JobState
 from jeeves_shared.contracts.problems import Problem
-from jeeves_shared.errors import Conflict, NotFound
+from jeeves_shared.errors import Conflict, NotFound, NotReady
+from jeeves_shared.jobs.tables import EVENTS, JOBS, METADATA
 
 Reuse = Literal["always", "in-flight"]
 """When an equal request returns the existing job: also after it succeeded, or only while it is queued or running."""
-
-_metadata = MetaData()
-_jobs = Table(
-    "jobs",
-    _metadata,
-    Column("id", String(32), primary_key=True),
-    Column("kind", String(40), nullable=False, index=True),
-    Column("state", String(12), nullable=False, index=True),
-    Column("attempt", Integer, nullable=False, default=0),
-    Column("crashes", Integer, nullable=False, default=0),
-    Column("cancel_requested", Boolean, nullable=False, default=False),
-    Column("request", JSON, nullable=False),
-    Column("input_sha256", String(64), nullable=False, index=True),
-    Column("idempotency_key", String(200), nullable=True, unique=True),
-    Column("progress", JSON, nullable=False),
-    Column("result", JSON, nullable=True),
-    Column("error", JSON, nullable=True),
-    Column("created_at", DateTime(timezone=True), nullable=False),
-    Column("started_at", DateTime(timezone=True), nullable=True),
-    Column("finished_at", DateTime(timezone=True), nullable=True),
-)
-_events = Table(
-    "job_events",
-    _metadata,
-    Column("sequence", Integer, primary_key=True, autoincrement=True),
-    Column("job_id", String(32), nullable=False, index=True),
-    Column("at", DateTime(timezone=True), nullable=False),
-    Column("type", String(10), nullable=False),
-    Column("data", JSON, nullable=False),
-)
 
 
 def open_database(url: str) -> Engine:
@@ -102,11 +57,20 @@ class JobStore:
 
     Args:
         engine: from `open_database`.
+
+    Raises:
+        NotReady: the database does not answer.
     """
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        _metadata.create_all(engine)
+        try:
+            METADATA.create_all(engine)
+        except DBAPIError as exc:
+            address = engine.url.render_as_string(hide_password=True)
+            raise NotReady(
+                f"The database {address} cannot be used ({exc.orig}): start it, or correct JEEVES_DATABASE_URL."
+            ) from exc
 
     def submit(
         self,
@@ -129,41 +93,17 @@ class JobStore:
             Conflict: the key was used for another request.
         """
         digest = content_hash({"kind": kind, "request": request})
-        states = ("queued", "running", "succeeded") if reuse == "always" else ("queued", "running")
         with self._engine.begin() as connection:
             if idempotency_key:
-                row = _first(connection, select(_jobs).where(_jobs.c.idempotency_key == idempotency_key))
+                row = _first(connection, select(JOBS).where(JOBS.c.idempotency_key == idempotency_key))
                 if row is not None:
                     if row["input_sha256"] != digest:
                         raise Conflict("This Idempotency-Key was used for another request: send a new key.")
                     return Submission(_job(row), created=False)
-            row = _first(
-                connection,
-                select(_jobs)
-                .where(_jobs.c.kind == kind, _jobs.c.input_sha256 == digest, _jobs.c.state.in_(states))
-                .order_by(_jobs.c.created_at.desc()),
-            )
-            if row is not None and (row["state"] != "succeeded" or usable(_job(row))):
-                return Submission(_job(row), created=False)
-            job_id = uuid.uuid4().hex
-            values = {
-                "id": job_id,
-                "kind": kind,
-                "state": "queued",
-                "attempt": 0,
-                "crashes": 0,
-                "cancel_requested": False,
-                "request": dict(request),
-                "input_sha256": digest,
-                "idempotency_key": idempotency_key or None,
-                "progress": JobProgress().model_dump(mode="json"),
-                "created_at": _now(),
-            }
-            connection.execute(insert(_jobs).values(**values))
-            _add_event(connection, job_id, "state", {"state": "queued"})
-            row = _first(connection, select(_jobs).where(_jobs.c.id == job_id))
-            assert row is not None
-            return Submission(_job(row), created=True)
+            equal = _equal_job(connection, kind, digest, reuse)
+            if equal is not None and (equal.state != "succeeded" or usable(equal)):
+                return Submission(equal, created=False)
+            return Submission(_new_job(connection, kind, request, digest, idempotency_key), created=True)
 
     def get(self, job_id: str, kind: str | None = None) -> Job:
         """A job.
@@ -200,7 +140,7 @@ class JobStore:
         """The latest jobs of a kind, newest first."""
         with self._engine.connect() as connection:
             rows = connection.execute(
-                select(_jobs).where(_jobs.c.kind == kind).order_by(_jobs.c.created_at.desc()).limit(limit)
+                select(JOBS).where(JOBS.c.kind == kind).order_by(JOBS.c.created_at.desc()).limit(limit)
             )
             return [_job(row) for row in rows.mappings()]
 
@@ -208,7 +148,7 @@ class JobStore:
         """Number of jobs by kind and state."""
         with self._engine.connect() as connection:
             rows = connection.execute(
-                select(_jobs.c.kind, _jobs.c.state, func.count()).group_by(_jobs.c.kind, _jobs.c.state)
+                select(JOBS.c.kind, JOBS.c.state, func.count()).group_by(JOBS.c.kind, JOBS.c.state)
             )
             return {(kind, state): number for kind, state, number in rows}
 
@@ -221,18 +161,18 @@ class JobStore:
         with self._engine.begin() as connection:
             row = _first(
                 connection,
-                select(_jobs)
-                .where(_jobs.c.state == "queued", _jobs.c.kind.in_(kinds))
-                .order_by(_jobs.c.created_at)
+                select(JOBS)
+                .where(JOBS.c.state == "queued", JOBS.c.kind.in_(kinds))
+                .order_by(JOBS.c.created_at)
                 .limit(1),
             )
             if row is None:
                 return None
             taken = connection.execute(
-                update(_jobs)
-                .where(_jobs.c.id == row["id"], _jobs.c.state == "queued")
+                update(JOBS)
+                .where(JOBS.c.id == row["id"], JOBS.c.state == "queued")
                 .values(
-                    state="running", attempt=_jobs.c.attempt + 1, started_at=func.coalesce(_jobs.c.started_at, _now())
+                    state="running", attempt=JOBS.c.attempt + 1, started_at=func.coalesce(JOBS.c.started_at, _now())
                 )
             )
             if taken.rowcount != 1:
@@ -242,7 +182,7 @@ class JobStore:
 
     def running(self, kinds: Collection[str]) -> list[Job]:
         """Jobs of these kinds that are marked as running."""
-        statement = select(_jobs).where(_jobs.c.state == "running", _jobs.c.kind.in_(kinds))
+        statement = select(JOBS).where(JOBS.c.state == "running", JOBS.c.kind.in_(kinds))
         with self._engine.connect() as connection:
             return [_job(row) for row in connection.execute(statement).mappings()]
 
@@ -255,14 +195,14 @@ class JobStore:
             crashed: False when the process was told to stop, which says nothing against the job.
         """
         with self._engine.begin() as connection:
-            gone = update(_jobs).where(_jobs.c.id == job_id, _jobs.c.state == "running")
+            gone = update(JOBS).where(JOBS.c.id == job_id, JOBS.c.state == "running")
             cancelled = connection.execute(
-                gone.where(_jobs.c.cancel_requested.is_(True)).values(state="cancelled", finished_at=_now())
+                gone.where(JOBS.c.cancel_requested.is_(True)).values(state="cancelled", finished_at=_now())
             )
             if cancelled.rowcount == 1:
                 _add_event(connection, job_id, "state", {"state": "cancelled"})
                 return
-            changed = connection.execute(gone.values(state="queued", crashes=_jobs.c.crashes + int(crashed)))
+            changed = connection.execute(gone.values(state="queued", crashes=JOBS.c.crashes + int(crashed)))
             if changed.rowcount == 1:
                 _add_event(connection, job_id, "state", {"state": "queued", "reason": reason})
 
@@ -280,8 +220,8 @@ class JobStore:
         """
         with self._engine.begin() as connection:
             changed = connection.execute(
-                update(_jobs)
-                .where(_jobs.c.id == job_id, _jobs.c.state.not_in(FINAL_STATES))
+                update(JOBS)
+                .where(JOBS.c.id == job_id, JOBS.c.state.not_in(FINAL_STATES))
                 .values(
                     state=state,
                     result=result,
@@ -305,13 +245,11 @@ class JobStore:
         self._row(job_id)
         with self._engine.begin() as connection:
             connection.execute(
-                update(_jobs)
-                .where(_jobs.c.id == job_id, _jobs.c.state.not_in(FINAL_STATES))
-                .values(cancel_requested=True)
+                update(JOBS).where(JOBS.c.id == job_id, JOBS.c.state.not_in(FINAL_STATES)).values(cancel_requested=True)
             )
             ended = connection.execute(
-                update(_jobs)
-                .where(_jobs.c.id == job_id, _jobs.c.state == "queued")
+                update(JOBS)
+                .where(JOBS.c.id == job_id, JOBS.c.state == "queued")
                 .values(state="cancelled", finished_at=_now())
             )
             if ended.rowcount == 1:
@@ -326,7 +264,7 @@ class JobStore:
         """Store progress and tell it to those who listen."""
         data = progress.model_dump(mode="json")
         with self._engine.begin() as connection:
-            connection.execute(update(_jobs).where(_jobs.c.id == job_id).values(progress=data))
+            connection.execute(update(JOBS).where(JOBS.c.id == job_id).values(progress=data))
             _add_event(connection, job_id, "progress", data)
 
     def log(self, job_id: str, level: str, message: str) -> None:
@@ -338,9 +276,9 @@ class JobStore:
         """Events of a job with a sequence number above `after`, in order."""
         with self._engine.connect() as connection:
             rows = connection.execute(
-                select(_events)
-                .where(_events.c.job_id == job_id, _events.c.sequence > after)
-                .order_by(_events.c.sequence)
+                select(EVENTS)
+                .where(EVENTS.c.job_id == job_id, EVENTS.c.sequence > after)
+                .order_by(EVENTS.c.sequence)
                 .limit(limit)
             )
             return [
@@ -350,7 +288,7 @@ class JobStore:
 
     def _row(self, job_id: str) -> RowMapping:
         with self._engine.connect() as connection:
-            row = _first(connection, select(_jobs).where(_jobs.c.id == job_id))
+            row = _first(connection, select(JOBS).where(JOBS.c.id == job_id))
         if row is None:
             raise NotFound(f"No job {job_id}.")
         return row
@@ -360,8 +298,43 @@ def _first(connection: Connection, statement: Any) -> RowMapping | None:
     return connection.execute(statement).mappings().first()
 
 
+def _equal_job(connection: Connection, kind: str, digest: str, reuse: Reuse) -> Job | None:
+    states = ("queued", "running", "succeeded") if reuse == "always" else ("queued", "running")
+    row = _first(
+        connection,
+        select(JOBS)
+        .where(JOBS.c.kind == kind, JOBS.c.input_sha256 == digest, JOBS.c.state.in_(states))
+        .order_by(JOBS.c.created_at.desc()),
+    )
+    return None if row is None else _job(row)
+
+
+def _new_job(
+    connection: Connection, kind: str, request: Mapping[str, Any], digest: str, idempotency_key: str | None
+) -> Job:
+    job_id = uuid.uuid4().hex
+    values = {
+        "id": job_id,
+        "kind": kind,
+        "state": "queued",
+        "attempt": 0,
+        "crashes": 0,
+        "cancel_requested": False,
+        "request": dict(request),
+        "input_sha256": digest,
+        "idempotency_key": idempotency_key or None,
+        "progress": JobProgress().model_dump(mode="json"),
+        "created_at": _now(),
+    }
+    connection.execute(insert(JOBS).values(**values))
+    _add_event(connection, job_id, "state", {"state": "queued"})
+    row = _first(connection, select(JOBS).where(JOBS.c.id == job_id))
+    assert row is not None
+    return _job(row)
+
+
 def _add_event(connection: Connection, job_id: str, kind: str, data: dict[str, Any]) -> None:
-    connection.execute(insert(_events).values(job_id=job_id, at=_now(), type=kind, data=data))
+    connection.execute(insert(EVENTS).values(job_id=job_id, at=_now(), type=kind, data=data))
 
 
 def _now() -> datetime:

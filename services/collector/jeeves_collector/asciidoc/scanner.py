@@ -259,7 +259,13 @@ class Scanner:
             del self._containers[self._containers.index(line) :]
         else:
             self._containers.append(line)
+            if not self._block_attributes_above():
+                self._start_block()
         self._piece.lines.append(line)
+
+    def _block_attributes_above(self) -> bool:
+        last = self._piece.lines[-1] if self._piece.lines else ""
+        return bool(_BLOCK_ATTRIBUTES.match(last) or _BLOCK_TITLE.match(last))
 
     def _start_block(self) -> None:
         # A delimiter ends a paragraph, but pandoc wants a blank line; behind `+` the block belongs to a list item.
@@ -320,9 +326,10 @@ class Scanner:
             self._pieces.append(Piece(self._piece.level, ""))
 
     def _flush(self, *, titles_only: bool = False) -> None:
-        for line in self._pending:
-            if _BLOCK_TITLE.match(line) or not (titles_only or _only_looks(line)):
-                self._piece.lines.append(line)
+        shown = [line for line in self._pending if _BLOCK_TITLE.match(line) or not (titles_only or _only_looks(line))]
+        if shown:
+            self._start_block()
+            self._piece.lines.extend(shown)
         self._pending.clear()
         self._pending_ids.clear()
 
