@@ -213,17 +213,10 @@ class Pipeline:
         Raises:
             CommandError: there is no previous one.
         """
-        previous = self._aliased("previous")
-        if previous is None:
+        if self._aliased("previous") is None:
             raise CommandError("There is no previous champion to go back to.")
-        file = previous.files[0]
         served = ServedModel.model_validate(
-            self.gateway.request(
-                "PUT",
-                "/v1/admin/models/champion",
-                ServeModelRequest(model=previous, quantization=file.quantization),
-                timeout_seconds=SWAP_TIMEOUT_SECONDS,
-            )
+            self.gateway.request("POST", "/v1/admin/rollback", timeout_seconds=SWAP_TIMEOUT_SECONDS)
         )
         self.trainer.request("POST", "/v1/models/rollback")
         return served

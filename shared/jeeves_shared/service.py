@@ -269,7 +269,9 @@ def serve(app: FastAPI, name: str, settings: ServiceSettings) -> None:
     Args:
         app: from `create_service`.
         name: of the service, for the log.
-        settings: address, port and log level.
+        settings: address, port, log level and drain time.
     """
     configure_logging(name, settings.log_level)
-    uvicorn.run(app, host=settings.host, port=settings.port, log_config=None, timeout_graceful_shutdown=10)
+    uvicorn.run(
+        app, host=settings.host, port=settings.port, log_config=None, timeout_graceful_shutdown=settings.drain_seconds
+    )

@@ -44,6 +44,9 @@ class ServiceSettings(BaseSettings):
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = "INFO"
     """How much is logged."""
 
+    drain_seconds: int = Field(default=10, ge=1, le=3600)
+    """After SIGTERM: time for running requests to finish."""
+
     jobs_concurrent: int = Field(default=1, ge=1, le=64)
     """Job processes at the same time. A GPU runs one."""
 

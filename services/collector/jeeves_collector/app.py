@@ -1,6 +1,5 @@
 """The HTTP process of the collector. Light: the work is done in the jobs' processes."""
 
-import sys
 from collections.abc import Sequence
 
 from fastapi import APIRouter, FastAPI
@@ -9,11 +8,9 @@ from jeeves_collector.api import manifests_router, sources_router
 from jeeves_collector.metrics import LatestCollectionMetrics
 from jeeves_collector.settings import CollectorSettings
 from jeeves_shared.contracts.requests import CollectionRequest
-from jeeves_shared.errors import SettingsError
 from jeeves_shared.jobs.service import JobServiceParts, create_job_service
 from jeeves_shared.jobs.supervisor import JobKind
-from jeeves_shared.service import serve
-from jeeves_shared.settings import load_settings
+from jeeves_shared.service import run_service
 
 NAME = "collector"
 # A source may have changed since an equal request: only a job that still runs is returned for it.
@@ -36,8 +33,4 @@ def create_app(settings: CollectorSettings) -> FastAPI:
 
 def main() -> None:
     """Run the service until it is told to stop."""
-    try:
-        settings = load_settings(CollectorSettings)
-    except SettingsError as exc:
-        sys.exit(exc.detail)
-    serve(create_app(settings), NAME, settings)
+    run_service(NAME, CollectorSettings, create_app)

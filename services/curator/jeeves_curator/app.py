@@ -6,8 +6,8 @@ from jeeves_curator.search import search_router
 from jeeves_shared.contracts.requests import DatasetRequest, IndexRequest
 from jeeves_shared.jobs.service import create_job_service
 from jeeves_shared.jobs.supervisor import JobKind
-from jeeves_shared.service import serve
-from jeeves_shared.settings import ServiceSettings, load_settings
+from jeeves_shared.service import run_service
+from jeeves_shared.settings import ServiceSettings
 
 NAME = "curator"
 
@@ -30,10 +30,5 @@ def create_app(settings: ServiceSettings) -> FastAPI:
 
 
 def main() -> None:
-    """Run the service with settings from the environment.
-
-    Raises:
-        SettingsError: wrong configuration.
-    """
-    settings = load_settings(ServiceSettings)
-    serve(create_app(settings), NAME, settings)
+    """Run the service until it is told to stop."""
+    run_service(NAME, ServiceSettings, create_app)

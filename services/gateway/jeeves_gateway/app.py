@@ -2,14 +2,12 @@
 
 import asyncio
 import logging
-import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
-import uvicorn
 from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
 
@@ -33,12 +31,10 @@ from jeeves_shared.artifacts import ArtifactStore
 from jeeves_shared.contracts.requests import ServedModel, ServeIndexRequest
 from jeeves_shared.engine.gguf import GgufMetadata
 from jeeves_shared.engine.spec import EngineSpec
-from jeeves_shared.errors import JeevesError, SettingsError
+from jeeves_shared.errors import JeevesError
 from jeeves_shared.jobs.store import open_database
-from jeeves_shared.logging import configure_logging
 from jeeves_shared.search.reader import SearchIndex
-from jeeves_shared.service import create_service
-from jeeves_shared.settings import load_settings
+from jeeves_shared.service import create_service, run_service
 
 logger = logging.getLogger(__name__)
 
@@ -108,7 +104,7 @@ def _build_parts(settings: GatewaySettings, open_index: OpenIndex, metrics: Gate
             model, spec, upstream=upstream, clock=time.monotonic, metrics=metrics
         ),
         metrics=metrics,
-        drain_seconds=settings.gateway_drain_seconds,
+        drain_seconds=settings.drain_seconds,
         external=_external(settings, upstream, metrics) if settings.gateway_engine_url else None,
     )
     return Parts(
@@ -182,16 +178,4 @@ async def _keep_house(parts: Parts, lineage_days: int) -> None:
 
 def main() -> None:
     """Run the gateway until SIGTERM or SIGINT; running streams may finish within the drain time."""
-    try:
-        settings = load_settings(GatewaySettings)
-    except SettingsError as exc:
-        sys.stderr.write(f"{exc.detail}\n")
-        raise SystemExit(2) from exc
-    configure_logging("gateway", settings.log_level)
-    uvicorn.run(
-        create_app(settings),
-        host=settings.host,
-        port=settings.port,
-        log_config=None,
-        timeout_graceful_shutdown=settings.gateway_drain_seconds,
-    )
+    run_service("gateway", GatewaySettings, create_app)

@@ -52,7 +52,7 @@ class GatewaySettings(ServiceSettings):
     gateway_token_gap_seconds_max: float = Field(default=20.0, gt=0, le=600)
     """Longest silence between two tokens."""
 
-    gateway_drain_seconds: int = Field(default=30, ge=1, le=3600)
+    drain_seconds: int = Field(default=30, ge=1, le=3600)
     """After SIGTERM, and for the old engine of a swap: time for running answers to finish."""
 
     gateway_rate_limit: str = Field(default="60/minute", pattern=r"^\d+/(second|minute|hour|day)$")

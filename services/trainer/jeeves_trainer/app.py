@@ -1,17 +1,14 @@
 """The HTTP process of the trainer. Light: torch and its family are imported in the jobs' processes only."""
 
-import sys
 from collections.abc import Sequence
 
 from fastapi import APIRouter, FastAPI
 
 from jeeves_shared.contracts.requests import EvaluationRequest, QuantizationRequest, TrainingRequest
-from jeeves_shared.errors import SettingsError
 from jeeves_shared.jobs.service import JobServiceParts, create_job_service
 from jeeves_shared.jobs.store import open_database
 from jeeves_shared.jobs.supervisor import JobKind
-from jeeves_shared.service import serve
-from jeeves_shared.settings import load_settings
+from jeeves_shared.service import run_service
 from jeeves_trainer.api import models_router, reports_router
 from jeeves_trainer.registry import ModelRegistry
 from jeeves_trainer.settings import TrainerSettings
@@ -43,8 +40,4 @@ def create_app(settings: TrainerSettings) -> FastAPI:
 
 def main() -> None:
     """Run the service until it is told to stop."""
-    try:
-        settings = load_settings(TrainerSettings)
-    except SettingsError as exc:
-        sys.exit(exc.detail)
-    serve(create_app(settings), NAME, settings)
+    run_service(NAME, TrainerSettings, create_app)
