@@ -33,11 +33,9 @@ from jeeves_gateway.switches import RungSwitch
 from jeeves_gateway.upstream import Sampling, Upstream
 from jeeves_gateway.writer import AnswerWriter
 from jeeves_shared.contracts.answers import Rung
-from jeeves_shared.contracts.prompts import PASSAGES_IN_PROMPT, build_messages
+from jeeves_shared.contracts.prompts import PASSAGES_IN_PROMPT, STOP_STRINGS, build_messages
 
 _CACHE_ENTRIES = 512
-_PROMPT_STOPS = ("\nQuestion:", "\nSources:")
-"""A small model may go on with a prompt of its own; these words of the prompt's form never belong to an answer."""
 
 
 class Answerer:
@@ -308,7 +306,7 @@ class Answerer:
             temperature=request.temperature,
             top_p=request.top_p,
             seed=request.seed,
-            stop=(*request.stop, *_PROMPT_STOPS),
+            stop=(*request.stop, *STOP_STRINGS),
         )
 
     def _cache_key(self, draft: Draft) -> tuple[str, ...]:

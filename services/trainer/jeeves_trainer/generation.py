@@ -7,7 +7,7 @@ from typing import Any
 
 import httpx
 
-from jeeves_shared.contracts.prompts import Message
+from jeeves_shared.contracts.prompts import STOP_STRINGS, Message
 from jeeves_shared.engine.process import EngineProcess
 from jeeves_shared.engine.spec import EngineSpec
 from jeeves_trainer.errors import EvaluationFailed
@@ -35,7 +35,12 @@ def write_answers(
     """
 
     async def ask(client: httpx.AsyncClient, prompt: Prompt) -> str:
-        body = {"messages": list(prompt), "temperature": 0.0, "max_tokens": answer_tokens_max}
+        body = {
+            "messages": list(prompt),
+            "temperature": 0.0,
+            "max_tokens": answer_tokens_max,
+            "stop": list(STOP_STRINGS),
+        }
         answer = await _post(client, _CHAT_PATH, body)
         return str(answer["choices"][0]["message"]["content"] or "").strip()
 

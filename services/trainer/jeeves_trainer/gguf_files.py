@@ -3,6 +3,8 @@
 Source: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md, "GGUF Naming Convention".
 """
 
+import contextlib
+import io
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -46,7 +48,8 @@ def write_metadata(source: Path, target: Path, values: Mapping[str, str]) -> Non
     details = {key: MetadataDetails(gguf.GGUFValueType.STRING, value) for key, value in values.items()}
     with atomic_path(target) as temporary:
         writer = gguf.GGUFWriter(temporary, arch=read_gguf(source).architecture, endianess=reader.endianess)
-        copy_with_new_metadata(reader, writer, details, [])
+        with contextlib.redirect_stderr(io.StringIO()):  # it draws a progress bar
+            copy_with_new_metadata(reader, writer, details, [])
 
 
 def check_template(path: Path, expected_sha256: str) -> None:

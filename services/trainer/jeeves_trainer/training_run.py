@@ -1,6 +1,7 @@
 """One training from samples to a manifest. Imports torch and its family: only in a job's process."""
 
 import hashlib
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -80,6 +81,7 @@ class TrainingRun:
         _check_engine_tokens(merged, samples.held_out)
         manifest = self._store(base, merged, tuned, template)
         self.context.store.put_manifest(manifest)
+        merged.unlink()  # the store has it
         return manifest
 
     def _prepare(self) -> PreparedModel:
@@ -126,6 +128,7 @@ class TrainingRun:
             },
         )
         converted.unlink()
+        shutil.rmtree(work_dir / "merged")
         return merged
 
     def _store(self, base: PreparedModel, merged: Path, tuned: TunedAdapter, template: str) -> TrainingManifest:

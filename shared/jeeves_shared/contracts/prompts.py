@@ -24,6 +24,9 @@ PASSAGE_CHARACTERS = 900
 
 PASSAGES_IN_PROMPT = 3
 
+STOP_STRINGS = ("\nQuestion:", "\nSources:")
+"""Where generation ends: a small model may go on with a prompt of its own; these words never belong to an answer."""
+
 # ChatML and its kin (`<|im_end|>`, `<|eot_id|>`), Llama 2 and Mistral (`[INST]`, `<<SYS>>`, `</s>`), Gemma.
 _CONTROL_TOKEN = re.compile(r"<\|[^|>]{1,40}\|>|\[/?INST\]|</?s>|<</?SYS>>|<(?:start|end)_of_turn>|<[be]os>")
 
