@@ -1,7 +1,7 @@
 """The `jeeves` command.
 
 Exit codes: 0 done · 1 failed · 2 wrong usage or recipe · 3 the gate refused · 4 a service is away · 5 a job failed ·
-6 the sample question was not answered with a citation · 130 interrupted.
+6 no sample question was answered with a citation · 130 interrupted.
 """
 
 import json
@@ -40,6 +40,7 @@ from jeeves_shared.contracts.recipes import CollectRecipe, CurateRecipe, Evaluat
 C = TypeVar("C", bound=Contract)
 
 JOBS_DIR = Path("training-jobs")
+STARTER_QUESTION = "How do I keep a secret out of the console log?"
 REFUSALS = JOBS_DIR / "starter-pack" / "refusals.jsonl"
 
 app = typer.Typer(
@@ -141,7 +142,8 @@ def run_all(
         evaluate=load_recipe(EvaluateRecipe, evaluate_recipe),
     )
     bundle = _bundle(gateway_port, collector_port, curator_port, trainer_port)
-    return run_command.run(bundle, recipes, run_command.RunOptions(once=once, question=question), Console())
+    asked = question or ("" if source else STARTER_QUESTION)
+    return run_command.run(bundle, recipes, run_command.RunOptions(once=once, question=asked), Console())
 
 
 def _bundle(gateway: int, collector: int, curator: int, trainer: int) -> Bundle:

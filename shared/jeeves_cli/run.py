@@ -97,13 +97,30 @@ def _teach(pipeline: Pipeline, recipes: Recipes, options: RunOptions, display: C
         return Exit.GATE_REFUSED
     after = ask(pipeline.gateway, question)
     _before_and_after(question, before, after, display)
-    answered = bool(after.citations) and not after.refused and after.rung == "full"
-    if not answered:
-        display.line("The promoted model did not answer the sample question with a citation.")
+    answered = _cited_by_model(after) or _another_is_answered(pipeline, outcome, display)
     restarts = {name: number for name, number in bundle.restarts().items() if number}
     if restarts:
         display.line("restarted on the way: " + ", ".join(f"{name} {number}×" for name, number in restarts.items()))
     return Exit.OK if answered else Exit.NOT_ANSWERED
+
+
+def _cited_by_model(answer: Answer) -> bool:
+    return bool(answer.citations) and not answer.refused and answer.rung == "full"
+
+
+def _another_is_answered(pipeline: Pipeline, outcome: Outcome, display: ConsoleDisplay) -> bool:
+    """Whether the promoted file answers one of the held-out questions of the report with a citation.
+
+    One question alone says more about a small model's luck than about the file.
+    """
+    display.line("  (the sources are quoted here: the model's own answer was not supported by them)")
+    for sample in outcome.report.samples:
+        after = ask(pipeline.gateway, sample.question)
+        if _cited_by_model(after):
+            _before_and_after(sample.question, None, after, display)
+            return True
+    display.line("The promoted model answered none of the sample questions with a citation.")
+    return False
 
 
 def _before(pipeline: Pipeline, question: str, dataset_id: str, data_dir: Path) -> Answer | None:

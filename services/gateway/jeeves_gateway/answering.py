@@ -20,7 +20,7 @@ from jeeves_gateway.admission import Admission
 from jeeves_gateway.citations import CitedText
 from jeeves_gateway.errors import Overloaded, PromptTooLong, Unavailable, UpstreamFailed, UpstreamStalled
 from jeeves_gateway.evidence import judge, refusal_text, unknown_note
-from jeeves_gateway.grounding import flaw_of, is_looping, is_refusal
+from jeeves_gateway.grounding import flaw_of, is_looping, is_refusal, may_become_refusal
 from jeeves_gateway.history import recent_exchanges, search_text
 from jeeves_gateway.metrics import GatewayMetrics
 from jeeves_gateway.openai_form import ChatRequest
@@ -100,6 +100,7 @@ class Answerer:
                 ):
                     yield event
                 return
+            draft.strong = judgement.strong
         opened = False
         try:
             if pinned in ("extractive", "cached"):
@@ -178,23 +179,43 @@ class Answerer:
             if not engine.ready or not engine.breaker.allow():
                 raise Unavailable("The engine is not ready.", 2)
             async with aclosing(self._engine_text(draft, engine, started)) as pieces:
-                first = True
+                held, opened = note, False
                 async for piece in pieces:
-                    if first and draft.request.stream:
-                        yield Opened(draft.response_id, rung, draft.model)
-                        if note:
-                            yield Text(note)
-                    first = False
-                    if (text := writer.feed(piece)) and draft.request.stream:
-                        yield Text(text)
+                    held += writer.feed(piece)
+                    # What may become a refusal is held back: it may be overruled.
+                    if draft.request.stream and held and not may_become_refusal(writer.raw):
+                        if not opened:
+                            yield Opened(draft.response_id, rung, draft.model)
+                        yield Text(held)
+                        held, opened = "", True
                     if writer.repeating or is_looping(writer.raw):
                         break
-        if first:
+        if not writer.raw:
             # Nothing at all came: nothing was sent either, so the ladder can still step down.
             raise UpstreamFailed("The engine wrote nothing.")
-        rest = writer.finish()
+        rest = held + writer.finish()
+        if not opened and draft.strong and is_refusal(writer.raw) and (events := self._overrule(draft)):
+            for event in events:
+                yield event
+            return
+        if draft.request.stream and not opened:
+            yield Opened(draft.response_id, rung, draft.model)
         for event in self._conclude(draft, writer, rung, rest):
             yield event
+
+    def _overrule(self, draft: Draft) -> list[Event]:
+        """Quote the sources although the model found nothing in them; empty if nothing can be quoted."""
+        cited = CitedText(draft.sources.passages)
+        if not write_extract(cited, draft.question):
+            return []
+        draft.reasons.append("refusal-overruled")
+        self._metrics.degradations.labels("refusal-overruled").inc()
+        draft.finish_reason = "stop"
+        return [
+            Opened(draft.response_id, "extractive", draft.model),
+            Text(cited.text),
+            draft.outcome(cited, "extractive", grounded=True),
+        ]
 
     async def _engine_text(self, draft: Draft, engine: Any, started: float) -> AsyncGenerator[str]:
         """The engine's pieces of text, with its breaker and the clocks told about it."""

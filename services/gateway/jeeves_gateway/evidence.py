@@ -23,6 +23,12 @@ EVIDENCE_WITH_UNKNOWN_MIN = 1.05
 none of the 11 refusals with one does. Source: as above.
 """
 
+EVIDENCE_STRONG = 1.0
+"""From here on a refusal of the model is overruled and the passages are quoted: a small model refuses too often.
+
+Source: starter pack, without unknown identifiers: 88 % of 433 answerable questions reach it, 13 % of 60 others.
+"""
+
 _SMALL_TALK_WORDS = """
 hi hello hey hiya greetings thanks thank thx bye goodbye morning evening afternoon ok okay yes no cool great nice good
 day cheers jeeves test 你好 您好 谢谢 多谢 再见 早上 上好 晚上 嗨 在吗
@@ -37,6 +43,7 @@ class Judgement:
 
     reason: EvidenceReason
     unknown: tuple[str, ...] = ()
+    strong: bool = False
 
     @property
     def enough(self) -> bool:
@@ -61,7 +68,9 @@ def judge(question: str, found: Sequence[FoundSection], unknown: Sequence[str]) 
     evidence = max(hit.coverage for hit in top) + max(hit.similarity for hit in top)
     if names and evidence < EVIDENCE_WITH_UNKNOWN_MIN:
         return Judgement("unknown-identifier", names)
-    return Judgement("enough" if evidence >= EVIDENCE_MIN else "weak-evidence", names)
+    if evidence < EVIDENCE_MIN:
+        return Judgement("weak-evidence", names)
+    return Judgement("enough", names, strong=evidence >= EVIDENCE_STRONG and not names)
 
 
 def unknown_note(question: str, unknown: Sequence[str]) -> str:

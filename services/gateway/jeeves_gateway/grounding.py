@@ -61,6 +61,12 @@ def is_looping(text: str) -> bool:
     return tail.endswith(tail[-period:] * times)
 
 
+def may_become_refusal(beginning: str) -> bool:
+    """Whether a text that has only begun may turn out to be the refusal that models are trained on."""
+    text = beginning.strip()
+    return REFUSAL.startswith(text) or text.startswith(REFUSAL)
+
+
 def is_refusal(answer: str) -> bool:
     """Whether the model itself says that it found nothing."""
     text = answer.strip()

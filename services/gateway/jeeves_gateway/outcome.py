@@ -59,6 +59,7 @@ class Draft:
     question: str
     retrieved: Retrieved | None
     sources: SourceSet
+    strong: bool = False  # the evidence overrules a refusal of the model
     response_id: str = field(default_factory=lambda: f"chatcmpl-{uuid.uuid4().hex}")
     model: ServedModel | None = None
     reasons: list[str] = field(default_factory=list)
