@@ -40,60 +40,36 @@ def render_card(
     """
     collected = len(kept) + len(drops) - derived
     leaks = sum(drop.reason == "leakage" for drop in drops)
+    sections = {
+        "Rows": _table(
+            ("part", "rows", "answerable", "closed book", "refusals", "documents"),
+            (_part("train", train), _part("evaluation", evaluation)),
+        ),
+        "Steps": _table(("step", "pairs that reached it"), entered.items()),
+        "Drops": _table(("reason", "pairs"), sorted(Counter(drop.reason for drop in drops).items())),
+        "Kinds": _table(("kind", "pairs"), sorted(Counter(pair.kind for pair in kept).items())),
+        "Lengths, characters": _table(("what", "median", "longest"), _lengths(kept)),
+        "Licences of the passages": _table(("licence", "documents"), _licences((*train, *evaluation))),
+        "Leakage": [
+            f"The parts share no document. {leaks} training pairs were dropped because a question or answer is like "
+            f"one of the evaluation part (Jaccard >= {LEAK_SIMILARITY} on character 5-grams). Of the word "
+            f"{NGRAM_WORDS}-grams of the evaluation answers, {ngram_overlap:.2%} also stand in a training answer."
+        ],
+        "Some that were kept": [
+            f"- **{_short(pair.question)}** {_short(pair.answer)} (`{pair.source_path or 'refusal'}`)"
+            for pair in _spread(kept)
+        ],
+        "Some that were dropped": _dropped(drops),
+    }
     lines = [
         f"# Data set {dataset_id}",
         "",
         f"Recipe `{recipe.name}`, seed {recipe.seed}. {collected} pairs collected, {derived} derived from headings, "
         f"{len(kept)} kept, {len(drops)} dropped.",
         "",
-        "## Rows",
-        "",
-        *_table(
-            ("part", "rows", "answerable", "closed book", "refusals", "documents"),
-            (
-                _part("train", train),
-                _part("evaluation", evaluation),
-            ),
-        ),
-        "",
-        "## Steps",
-        "",
-        *_table(("step", "pairs that reached it"), entered.items()),
-        "",
-        "## Drops",
-        "",
-        *_table(("reason", "pairs"), sorted(Counter(drop.reason for drop in drops).items())),
-        "",
-        "## Kinds",
-        "",
-        *_table(("kind", "pairs"), sorted(Counter(pair.kind for pair in kept).items())),
-        "",
-        "## Lengths, characters",
-        "",
-        *_table(("what", "median", "longest"), _lengths(kept)),
-        "",
-        "## Licences of the passages",
-        "",
-        *_table(("licence", "documents"), _licences((*train, *evaluation))),
-        "",
-        "## Leakage",
-        "",
-        f"The parts share no document. {leaks} training pairs were dropped because a question or answer is like one of "
-        f"the evaluation part (Jaccard >= {LEAK_SIMILARITY} on character 5-grams). Of the word {NGRAM_WORDS}-grams of "
-        f"the evaluation answers, {ngram_overlap:.2%} also stand in a training answer.",
-        "",
-        "## Some that were kept",
-        "",
-        *(
-            f"- **{_short(pair.question)}** {_short(pair.answer)} (`{pair.source_path or 'refusal'}`)"
-            for pair in _spread(kept)
-        ),
-        "",
-        "## Some that were dropped",
-        "",
-        *_dropped(drops),
-        "",
     ]
+    for heading, content in sections.items():
+        lines += [f"## {heading}", "", *content, ""]
     return "\n".join(lines)
 
 

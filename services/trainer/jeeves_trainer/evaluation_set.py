@@ -16,7 +16,7 @@ class EvaluationSet:
     Attributes:
         loss: answerable, with the passages that retrieval found; scored with them and closed book.
         questions: answerable, with key terms; to be answered with their passages.
-        refusals: unanswerable; to be refused.
+        refusals: questions outside of the knowledge, whose right answer is a refusal.
     """
 
     loss: tuple[TrainingSample, ...]
@@ -40,7 +40,8 @@ def choose_samples(samples: Sequence[TrainingSample], recipe: EvaluateRecipe) ->
     chosen = EvaluationSet(
         loss=tuple(answerable[: recipe.loss_samples_max]),
         questions=tuple(with_facts[: recipe.generation_samples_max]),
-        refusals=tuple([sample for sample in ordered if not sample.answerable][: recipe.refusal_samples_max]),
+        # Not those whose page retrieval merely missed: an answer from a neighbouring page may be right.
+        refusals=tuple([sample for sample in ordered if sample.pair.kind == "refusal"][: recipe.refusal_samples_max]),
     )
     if not chosen.loss or not chosen.questions:
         raise EvaluationFailed(

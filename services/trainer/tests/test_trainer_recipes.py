@@ -60,7 +60,7 @@ def test_identity_is_of_inputs_and_recipe(request_body: TrainingRequest):
     same = training_id(request_body, located)
     later = request_body.recipe.model_copy(update={"quantizations": ("Q4_K_M",)})
     assert training_id(request_body.model_copy(update={"recipe": later}), located) == same
-    other = request_body.recipe.model_copy(update={"learning_rate": 1e-3})
+    other = request_body.recipe.model_copy(update={"learning_rate": 3e-3})
     assert training_id(request_body.model_copy(update={"recipe": other}), located) != same
 
 
