@@ -65,13 +65,13 @@ class SampleMaker:
         if support is None:  # The step `supported` has seen to it.
             raise ValueError(f"pair {pair.id} has no support")
         own = self._finder.window(support.section.passage, pair.answer)
-        beside = tuple(
-            passage
-            for passage in self._wrong_passages(pair)
-            if passage.section_id != support.section.passage.section_id
-        )[: self._recipe.distractors]
-        place = int(self._draw("place", pair) * (len(beside) + 1))
-        yield TrainingSample(pair=pair, passages=(*beside[:place], own, *beside[place:]), answerable=True)
+        # In the order of the search, as the gateway puts them: a small model learns which place to trust.
+        found = self._hits(pair.question, self._recipe.distractors + 1)
+        section_id = support.section.passage.section_id
+        passages = [own if passage.section_id == section_id else passage for passage in found]
+        if own not in passages:
+            passages = [*passages[: self._recipe.distractors], own]
+        yield TrainingSample(pair=pair, passages=tuple(passages), answerable=True)
         if self._draw("closed-book", pair) < self._recipe.closed_book_share:
             yield TrainingSample(pair=pair, passages=(), answerable=True)
         yield from self._unanswerable(pair)
