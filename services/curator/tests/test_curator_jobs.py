@@ -100,7 +100,8 @@ def test_training_rows_hold_their_support_among_distractors(made_once: Library) 
             place = next(number for number, passage in enumerate(row.passages) if f"`{fact}`" in passage.text)
             places[place] += 1
             assert row.passages[place].section == row.pair.section
-    assert set(places) == {0, 1, 2}
+    # In the order of the search, as the gateway will put them: mostly first.
+    assert max(places, key=lambda place: places[place]) == 0
     closed = [row for row in train if row.answerable and not row.passages]
     with_passages = [row for row in train if row.answerable and row.passages]
     assert 0.15 < len(closed) / len(with_passages) < 0.6
