@@ -8,6 +8,7 @@ import openai
 import pytest
 
 NODE = "What is a node?"
+WEAK = "Which agent is the cheapest machine for a build?"
 LOGIN = "How do I use withCredentials with a username and password?"
 
 
@@ -151,8 +152,18 @@ class TestAnswers:
 
     def test_models_own_refusal_is_a_refusal(self, gateway, engine) -> None:
         engine.say = "I could not find this in the Jenkins documentation that I searched."
-        extension = gateway.ask(NODE).json()["jeeves"]
-        assert extension["refused"] is True and extension["citations"] == []
+        for body in (gateway.ask(WEAK).json(), gateway.listen(WEAK)[1][-2]):
+            assert body["jeeves"]["refused"] is True and body["jeeves"]["citations"] == []
+
+    def test_models_refusal_is_overruled_by_strong_evidence(self, gateway, engine) -> None:
+        engine.say = "I could not find this in the Jenkins documentation that I searched."
+        text, extension = gateway.answer(NODE)
+        response, events = gateway.listen(NODE)
+        streamed = "".join(event["choices"][0]["delta"].get("content", "") for event in events[:-1] if event["choices"])
+        for said in (text, streamed):
+            assert "A node is any machine" in said and "could not find" not in said
+        assert response.headers["x-jeeves-rung"] == extension["rung"] == "extractive"
+        assert extension["citations"] and not extension["refused"]
 
     def test_retrieval_can_be_switched_off(self, gateway, engine) -> None:
         engine.say = "Anything at all."
