@@ -143,7 +143,8 @@ def run_all(
     )
     bundle = _bundle(gateway_port, collector_port, curator_port, trainer_port)
     asked = question or ("" if source else STARTER_QUESTION)
-    return run_command.run(bundle, recipes, run_command.RunOptions(once=once, question=asked), Console())
+    options = run_command.RunOptions(once=once, question=asked, strict=bool(question))
+    return run_command.run(bundle, recipes, options, Console())
 
 
 def _bundle(gateway: int, collector: int, curator: int, trainer: int) -> Bundle:

@@ -217,7 +217,7 @@ def test_run_once_shows_what_came_out(bundles: Bundles) -> None:
         "answer loss",
         "gate: passed, 1 of 1 → champion is jeeves-test v1 (Q8_0.gguf",
         "held-out 2.50 → 2.00",
-        "How do I bind a secret?",
+        "How do I keep a secret out of the console log?",
         "before  凭据: bind it. [1]",
         "[1] Using credentials › Handling secrets",
     ):

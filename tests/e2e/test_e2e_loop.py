@@ -62,7 +62,7 @@ def _jeeves(run: FinishedRun, *arguments: str, timeout: float = 180) -> subproce
 def first_run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FinishedRun]:
     data_dir = tmp_path_factory.mktemp("bundle")
     ports = free_ports(4)
-    bundle = BundleProcess(["run", "--once", "--question", QUESTION, *SHORT], data_dir, ports)
+    bundle = BundleProcess(["run", "--once", *SHORT], data_dir, ports)
     try:
         bundle.wait_for(r"▸ collect", 180)
         bundle.kill("jeeves_collector")
@@ -106,7 +106,7 @@ def test_no_artifact_is_corrupt(first_run: FinishedRun) -> None:
 
 def test_second_run_does_nothing_again(first_run: FinishedRun) -> None:
     before = _jobs(first_run.data_dir, "trainer"), _jobs(first_run.data_dir, "curator")
-    second = BundleProcess(["run", "--once", "--question", QUESTION, *SHORT], first_run.data_dir, first_run.ports)
+    second = BundleProcess(["run", "--once", *SHORT], first_run.data_dir, first_run.ports)
     try:
         assert second.wait(300) == 0, second.output
     finally:

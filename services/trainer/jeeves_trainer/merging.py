@@ -1,5 +1,7 @@
 """An adapter into its base: computed in float32, saved as BF16; never into quantized weights."""
 
+import io
+import json
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -8,7 +10,8 @@ import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
+CONFIG_FILE = "adapter_config.json"
+WEIGHTS_FILE = "adapter_model.safetensors"
 
 
 def merge_adapter(base_folder: Path, adapter_folder: Path, target: Path) -> None:
@@ -28,20 +31,22 @@ def merge_adapter(base_folder: Path, adapter_folder: Path, target: Path) -> None
     AutoTokenizer.from_pretrained(base_folder).save_pretrained(target)
 
 
-def pack_adapter(adapter_folder: Path, target: Path) -> None:
+def pack_adapter(adapter_folder: Path, base_model: str, target: Path) -> None:
     """The adapter as a tar file; equal files give equal bytes.
 
     Args:
-        adapter_folder: holds `ADAPTER_FILES`.
+        adapter_folder: holds `CONFIG_FILE` and `WEIGHTS_FILE`.
+        base_model: name to put where peft wrote a path of this machine.
         target: file to write.
     """
-
-    def anonymous(entry: tarfile.TarInfo) -> tarfile.TarInfo:
-        entry.uid = entry.gid = entry.mtime = 0
-        entry.uname = entry.gname = ""
-        entry.mode = 0o644
-        return entry
-
+    config = json.loads((adapter_folder / CONFIG_FILE).read_text(encoding="utf-8"))
+    config["base_model_name_or_path"] = base_model
+    contents = {
+        CONFIG_FILE: json.dumps(config, indent=2, sort_keys=True).encode(),
+        WEIGHTS_FILE: (adapter_folder / WEIGHTS_FILE).read_bytes(),
+    }
     with tarfile.open(target, "w") as archive:
-        for name in ADAPTER_FILES:
-            archive.add(adapter_folder / name, arcname=name, filter=anonymous)
+        for name, data in contents.items():
+            entry = tarfile.TarInfo(name)  # no owner and no time
+            entry.size = len(data)
+            archive.addfile(entry, io.BytesIO(data))

@@ -199,9 +199,7 @@ def _model_with_adapter(recipe: TrainRecipe, base_folder: Path) -> PeftModel:
         else list(recipe.lora.target_modules),
         task_type="CAUSAL_LM",
     )
-    model = get_peft_model(base, lora)
-    model.peft_config["default"].base_model_name_or_path = recipe.base_model.name  # no path of this machine in a file
-    return model
+    return get_peft_model(base, lora)
 
 
 def _held_out_batches(samples: Sequence[RenderedSample], recipe: TrainRecipe, pad_id: int) -> list[Batch]:

@@ -135,7 +135,7 @@ class TrainingRun:
         self.context.report(_STORE, "storing")
         recipe, store = self.body.recipe, self.context.store
         adapter = self.context.work_dir / "adapter.tar"
-        pack_adapter(tuned.folder, adapter)
+        pack_adapter(tuned.folder, recipe.base_model.name, adapter)
         return TrainingManifest(
             id=self.identity,
             dataset_id=self.body.dataset.id,

@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tarfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -158,6 +159,10 @@ def test_the_loop(tmp_path: Path, recipe: dict[str, Any], make_dataset: Callable
         held_out = {int(point["step"]): point["eval_loss"] for point in points if "eval_loss" in point}
         assert sorted(held_out) == [0, 4, 8, 12, 16, 20, 24, 28, 32]
         assert held_out[training.best_step] == training.eval_loss == min(held_out[step] for step in held_out if step)
+        with tarfile.open(service.store.path(training.adapter)) as archive:
+            assert sorted(archive.getnames()) == ["adapter_config.json", "adapter_model.safetensors"]
+            config = archive.extractfile("adapter_config.json")
+            assert config is not None and json.load(config)["base_model_name_or_path"] == "Tiny-3M-Instruct"
         merged = read_gguf(service.store.path(training.merged_gguf))
         assert merged.jeeves["jeeves.training_id"] == training.id
         assert merged.template_sha256 == training.template_sha256
