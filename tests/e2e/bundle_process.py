@@ -63,10 +63,11 @@ class BundleProcess:
 
     def _read(self) -> None:
         assert self.process.stdout is not None
-        for line in self.process.stdout:
-            with self._changed:
-                self.lines.append(line.rstrip("\n"))
-                self._changed.notify_all()
+        with self.process.stdout as output:
+            for line in output:
+                with self._changed:
+                    self.lines.append(line.rstrip("\n"))
+                    self._changed.notify_all()
 
     def wait_for(self, pattern: str, timeout_seconds: float) -> str:
         """The first line that matches; an error with the whole output when the process ends or the time is over."""
@@ -120,6 +121,7 @@ class BundleProcess:
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait()
+        self._reader.join(10)
 
 
 def eventually(condition: Callable[[], bool], timeout_seconds: float) -> bool:

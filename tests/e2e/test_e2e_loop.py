@@ -130,7 +130,9 @@ def test_champion_is_served_after_a_restart(served: BundleProcess, first_run: Fi
     assert done.returncode == 0, done.stderr
     answer = json.loads(done.stdout)
     assert set(answer) >= {"answer", "citations", "rung", "model", "response_id"}
-    assert "v1" in answer["model"]
+    served_model = json.loads(_jeeves(first_run, "status", "--json").stdout)["gateway"]["status"]["model"]
+    assert answer["model"] == served_model["id"]
+    assert served_model["version"] == 1
     assert answer["rung"] == "full"
     assert any(citation["source_path"].startswith("starter-pack/credentials/") for citation in answer["citations"])
     assert set(answer["citations"][0]) >= {"source_path", "url", "title", "section"}
@@ -218,7 +220,7 @@ def test_ctrl_c_leaves_no_process(served: BundleProcess) -> None:
 
 
 @pytest.mark.parametrize("source", ["empty", "missing", "images"])
-def test_unusable_source_is_one_clear_message(first_run: FinishedRun, tmp_path: Path, source: str) -> None:
+def test_unusable_source_is_one_clear_message(tmp_path: Path, source: str) -> None:
     folder = tmp_path / source
     if source != "missing":
         folder.mkdir()
@@ -233,7 +235,7 @@ def test_unusable_source_is_one_clear_message(first_run: FinishedRun, tmp_path: 
     assert "Traceback" not in bundle.output
 
 
-def test_sigterm_during_training_stops_everything(first_run: FinishedRun, tmp_path: Path) -> None:
+def test_sigterm_during_training_stops_everything(tmp_path: Path) -> None:
     bundle = BundleProcess(["run", "--once", *SHORT], tmp_path / "data", free_ports(4))
     try:
         bundle.wait_for(r"▸ train", 240)
