@@ -109,4 +109,5 @@ def _answer(body: dict[str, Any], text: str, question: str, question_id: str) ->
         model=str(body.get("model", "")),
         response_id=str(extension.get("response_id") or body.get("id", "")),
         refused=bool(extension.get("refused", False)),
+        reasons=tuple(extension.get("reasons", ())),
     )

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 Jeeves = Callable[..., Any]
-FIELDS = {"id", "question", "answer", "citations", "rung", "model", "response_id", "refused"}
+FIELDS = {"id", "question", "answer", "citations", "rung", "model", "response_id", "refused", "reasons"}
 
 
 def test_answer_for_people_shows_the_sources(jeeves: Jeeves) -> None:

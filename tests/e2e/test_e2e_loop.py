@@ -133,7 +133,9 @@ def test_champion_is_served_after_a_restart(served: BundleProcess, first_run: Fi
     served_model = json.loads(_jeeves(first_run, "status", "--json").stdout)["gateway"]["status"]["model"]
     assert answer["model"] == served_model["id"]
     assert served_model["version"] == 1
-    assert answer["rung"] == "full"
+    # A model of a shortened training may write what is overruled or replaced; what may not be is that it was not asked.
+    assert answer["rung"] in ("full", "extractive")
+    assert not set(answer["reasons"]) & {"unavailable", "overloaded", "engine-failed", "engine-stalled"}, answer
     assert any(citation["source_path"].startswith("starter-pack/credentials/") for citation in answer["citations"])
     assert set(answer["citations"][0]) >= {"source_path", "url", "title", "section"}
 

@@ -31,3 +31,4 @@ class Answer(Contract):
     model: str
     response_id: str
     refused: bool = False
+    reasons: tuple[str, ...] = Field(default=(), description="Why the answer is not a plain one of the rung `full`.")

@@ -99,6 +99,7 @@ def completion(question: str, content: str) -> dict[str, Any]:
             "rung": "full",
             "response_id": "response-1",
             "refused": not known,
+            "reasons": [],
         },
     }
 
