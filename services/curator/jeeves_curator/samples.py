@@ -38,7 +38,7 @@ class SampleMaker:
         for number, pair in enumerate(pairs, start=1):
             rows += self._refusal(pair) if pair.kind == "refusal" else self._supported(pair)
             watch(number)
-        return rows
+        return self._with_few_refusals(rows)
 
     def evaluation(self, pairs: Sequence[Pair], watch: Callable[[int], None]) -> list[TrainingSample]:
         """Rows to judge by: each pair with the hits that the gateway would find, right or wrong.
@@ -59,6 +59,13 @@ class SampleMaker:
                 rows += self._unanswerable(pair)
             watch(number)
         return rows
+
+    def _with_few_refusals(self, rows: list[TrainingSample]) -> list[TrainingSample]:
+        share = self._recipe.refusal_share_max
+        allowed = int(share / (1 - share) * sum(row.answerable for row in rows))
+        refusals = [row.pair.id for row in rows if not row.answerable]
+        kept = set(sorted(refusals, key=lambda pair_id: draw(self._recipe.seed, "refusal", pair_id))[:allowed])
+        return [row for row in rows if row.answerable or row.pair.id in kept]
 
     def _supported(self, pair: Pair) -> Iterator[TrainingSample]:
         support = self._finder.find(pair)

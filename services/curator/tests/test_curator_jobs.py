@@ -113,6 +113,7 @@ def test_unanswerable_rows_refuse_and_do_not_hold_the_answer(made_once: Library)
     made = [row for row in refusals if row.pair.id.endswith("-unanswerable")]
     assert made
     assert len(refusals) > len(made), "the collection's own refusals are rows too"
+    assert len(refusals) <= bench.recipe.refusal_share_max * manifest.train_samples
     for row in refusals:
         assert not row.answerable
         assert row.pair.answer == REFUSAL

@@ -16,7 +16,7 @@ def judge(metrics: Mapping[str, MetricComparison], settings: GateSettings) -> tu
     """Decide every condition of the gate.
 
     Args:
-        metrics: by name; answer loss and key facts at least.
+        metrics: by name; all but refusals at least.
         settings: bounds of the recipe.
 
     Returns:
@@ -25,6 +25,7 @@ def judge(metrics: Mapping[str, MetricComparison], settings: GateSettings) -> tu
     conditions = [
         _answer_loss(metrics[ANSWER_LOSS], settings),
         _not_worse(metrics[CLOSED_BOOK_LOSS]),
+        _answers(metrics[TOKEN_F1], settings),
         _key_facts(metrics[KEY_FACTS], settings),
         _refusals(metrics.get(REFUSALS), settings),
     ]
@@ -57,14 +58,26 @@ def _not_worse(metric: MetricComparison) -> GateCondition:
     )
 
 
+def _answers(metric: MetricComparison, settings: GateSettings) -> GateCondition:
+    """Token F1 decides, not key facts: who recites all of the passages names every fact and answers nothing."""
+    return GateCondition(
+        name="answers_improve",
+        passed=metric.difference.low > settings.token_f1_improvement_min,
+        reason=(
+            f"answers, token F1 {metric.base.value:.1%} → {metric.candidate.value:.1%}; asked: the whole interval "
+            f"({metric.difference.low:+.1%} … {metric.difference.high:+.1%}) "
+            f"above {settings.token_f1_improvement_min:+.1%}"
+        ),
+    )
+
+
 def _key_facts(metric: MetricComparison, settings: GateSettings) -> GateCondition:
     return GateCondition(
-        name="key_facts_improve",
-        passed=metric.difference.low > settings.key_facts_improvement_min,
+        name="key_facts_kept",
+        passed=metric.difference.value >= -settings.key_facts_regression_max,
         reason=(
-            f"key facts {metric.base.value:.1%} → {metric.candidate.value:.1%}; asked: the whole interval "
-            f"({metric.difference.low:+.1%} … {metric.difference.high:+.1%}) "
-            f"above {settings.key_facts_improvement_min:+.1%}"
+            f"key facts {metric.base.value:.1%} → {metric.candidate.value:.1%}; "
+            f"asked: a loss of at most {settings.key_facts_regression_max:.1%}"
         ),
     )
 

@@ -199,7 +199,7 @@ def _evaluation_report(store: ArtifactStore, model_id: str, *, passed: bool) -> 
         metrics=(_metric("answer_loss", 2.0, 1.0, champion=1.5), _metric("key_facts", 0.4, 0.6)),
         gate=(
             GateCondition(name="answer_loss_improves", passed=True, reason="2.0 → 1.0"),
-            GateCondition(name="key_facts_improve", passed=passed, reason="40 % <&> 60 %"),
+            GateCondition(name="answers_improve", passed=passed, reason="40 % <&> 60 %"),
         ),
         passed=passed,
         samples=(),

@@ -17,6 +17,7 @@ def better(make_metric):
         for metric in (
             make_metric("answer_loss", 1.4, 0.9, champion=0.9),
             make_metric("answer_loss_closed_book", 3.8, 3.1),
+            make_metric("token_f1", 0.3, 0.5),
             make_metric("key_facts", 0.4, 0.6),
             make_metric("refusals", 0.1, 0.9),
         )
@@ -30,7 +31,7 @@ def failed(metrics, settings: GateSettings | None = None) -> list[str]:
 def test_a_better_file_passes_with_figures_in_every_reason(better):
     conditions = judge(better, GateSettings())
     assert all(condition.passed for condition in conditions)
-    assert len(conditions) == 5
+    assert len(conditions) == 6
     assert "1.400 → 0.900" in conditions[0].reason
 
 
@@ -40,7 +41,8 @@ def test_a_better_file_passes_with_figures_in_every_reason(better):
         ("answer_loss", (1.4, 1.39), "answer_loss_improves"),
         ("answer_loss", (1.4, 1.6), "answer_loss_improves"),
         ("answer_loss_closed_book", (3.0, 3.1), "closed_book_loss_not_worse"),
-        ("key_facts", (0.4, 0.405), "key_facts_improve"),
+        ("token_f1", (0.4, 0.405), "answers_improve"),
+        ("key_facts", (0.4, 0.34), "key_facts_kept"),
         ("refusals", (0.9, 0.7), "refusals_kept"),
     ],
 )

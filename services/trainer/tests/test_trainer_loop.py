@@ -188,15 +188,15 @@ def test_the_loop(tmp_path: Path, recipe: dict[str, Any], make_dataset: Callable
         assert metrics["answer_loss"].candidate.value == pytest.approx(training.eval_loss, rel=0.25)
         assert metrics["answer_loss"].difference.high < 0
         refused = {condition.name for condition in report.gate if not condition.passed}
-        assert refused == {"key_facts_improve"}
+        assert refused == {"answers_improve"}
         assert len(report.samples) == 10
 
         promotion = {"evaluation_id": report.id, "reason": "hope"}
         no = service.client.post(f"/v1/models/{model.id}/promote", json=promotion)
-        assert no.status_code == 409 and "key facts" in no.json()["detail"]
+        assert no.status_code == 409 and "token F1" in no.json()["detail"]
         assert service.client.get("/v1/models").json() == registered
 
-        lenient = {**EVALUATION, "gate": {"key_facts_improvement_min": -1.0}}
+        lenient = {**EVALUATION, "gate": {"token_f1_improvement_min": -1.0}}
         passed = EvaluationReport.model_validate(service.run("evaluations", {**evaluation, "recipe": lenient}))
         assert passed.passed
         yes = service.client.post(f"/v1/models/{model.id}/promote", json={"evaluation_id": passed.id})

@@ -65,6 +65,9 @@ class CurateRecipe(Contract):
     unanswerable_share: float = Field(
         default=0.15, ge=0, le=1, description="Training pairs also given without their passage; the answer: a refusal."
     )
+    refusal_share_max: float = Field(
+        default=0.1, ge=0, lt=1, description="Of the training rows; a small model that sees more refuses at random."
+    )
     derive_pairs_max: int = Field(
         default=400, ge=0, description="Pairs made from headings where the collection brings fewer than 50 of its own."
     )
@@ -122,7 +125,8 @@ class GateSettings(Contract):
     """What a candidate must reach. Bounds refer to the paired difference candidate − base on the same samples."""
 
     answer_loss_improvement_min: float = Field(default=0.05, description="Share of the base's answer loss.")
-    key_facts_improvement_min: float = Field(default=0.0, description="Share of key facts; interval must exclude it.")
+    token_f1_improvement_min: float = Field(default=0.0, description="Token F1; the whole interval must be above it.")
+    key_facts_regression_max: float = Field(default=0.05, ge=0, description="Loss in the share of key facts.")
     refusal_regression_max: float = Field(default=0.1, ge=0, description="Loss in the share of right refusals.")
     champion_loss_regression_max: float = Field(default=0.02, ge=0, description="Against the champion, nats per token.")
 
