@@ -26,7 +26,7 @@ from jeeves_gateway.metrics import GatewayMetrics
 from jeeves_gateway.openai_form import ChatRequest
 from jeeves_gateway.outcome import Draft, Event, Opened, Outcome, Text
 from jeeves_gateway.passages import SourceSet
-from jeeves_gateway.quoting import append_code, is_chinese, wants_code, write_extract
+from jeeves_gateway.quoting import append_source, is_chinese, write_extract
 from jeeves_gateway.retrieval import Library
 from jeeves_gateway.serving import ModelRoom
 from jeeves_gateway.switches import RungSwitch
@@ -49,6 +49,7 @@ class Answerer:
         switch: the operator's pin.
         metrics: gets everything that is counted.
         answer_tokens_max: longest generated answer.
+        quote_sources: put the section under a generated answer that it rests on.
     """
 
     def __init__(
@@ -61,6 +62,7 @@ class Answerer:
         switch: RungSwitch,
         metrics: GatewayMetrics,
         answer_tokens_max: int,
+        quote_sources: bool,
     ) -> None:
         self._library = library
         self._room = room
@@ -69,6 +71,7 @@ class Answerer:
         self._switch = switch
         self._metrics = metrics
         self._answer_tokens_max = answer_tokens_max
+        self._quote_sources = quote_sources
         self._cache: OrderedDict[tuple[str, ...], Outcome] = OrderedDict()
 
     async def answer(self, request: ChatRequest) -> AsyncGenerator[Event]:
@@ -274,8 +277,8 @@ class Answerer:
             draft.reasons.append(flaw)
             self._metrics.degradations.labels(flaw).inc()
             return [*before, *self._repair(draft, cited, rung)]
-        if draft.retrieved is not None and not writer.has_code and wants_code(draft.question):
-            added = append_code(cited, draft.question)
+        if draft.retrieved is not None and self._quote_sources and not draft.request.limited:
+            added = append_source(cited, draft.question)
             before += [Text(added)] if added and draft.request.stream else []
         events = self._closing(draft, cited, rung, grounded=True if draft.retrieved else None)
         if isinstance(events[-1], Outcome) and draft.retrieved is not None:
@@ -338,7 +341,7 @@ class Answerer:
     def _remember(self, draft: Draft, outcome: Outcome) -> None:
         """Keep a good answer for the time when the engine is down; only what depends on the question alone."""
         request = draft.request
-        if len(request.messages) > 1 or request.temperature > 0 or request.max_tokens or request.stop:
+        if len(request.messages) > 1 or request.temperature > 0 or request.limited:
             return
         self._cache[self._cache_key(draft)] = outcome
         while len(self._cache) > _CACHE_ENTRIES:

@@ -123,6 +123,7 @@ def _build_parts(settings: GatewaySettings, open_index: OpenIndex, metrics: Gate
             switch=switch,
             metrics=metrics,
             answer_tokens_max=settings.gateway_answer_tokens_max,
+            quote_sources=settings.gateway_quote_sources,
         ),
         upstream=upstream,
         metrics=metrics,

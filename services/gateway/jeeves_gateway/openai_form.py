@@ -107,6 +107,11 @@ class ChatRequest(_Lenient):
         return cls.model_fields[info.field_name].get_default() if value is None else value
 
     @property
+    def limited(self) -> bool:
+        """Whether the client itself says where the answer ends."""
+        return bool(self.max_tokens or self.max_completion_tokens or self.stop)
+
+    @property
     def question(self) -> str:
         """The last message."""
         return self.messages[-1].content.strip()

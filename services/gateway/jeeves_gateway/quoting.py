@@ -1,4 +1,4 @@
-"""Answers that are quotations: the extractive form, and the code block that a how-to answer lacks."""
+"""Answers that are quotations: the extractive form, and the section that is put under a generated answer."""
 
 import re
 from collections.abc import Sequence
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from jeeves_gateway.citations import CitedText
 from jeeves_gateway.passages import Block, blocks, content_terms
 from jeeves_shared.contracts.documents import Passage
+from jeeves_shared.contracts.prompts import passage_text
 
 CODE_LINES_MAX = 40
 """A longer block is read better on its page."""
@@ -14,16 +15,21 @@ PARAGRAPH_CHARACTERS_MAX = 700
 _QUOTED_PASSAGES_MAX = 3
 _OTHER_CODE_SCORE_MIN = 1.5
 """Code of a passage that was not quoted otherwise must be about two of the question's words, or so."""
-_NEW_TERMS_MIN = 2
-"""A second or third quotation must say something of the question that those before it do not."""
+_SHARED_TERMS_MIN = 2
+"""A quotation from the second or third passage must be about this many of the question's words."""
+_SAID_SHARE_MIN = 0.8
+"""An answer with this share of a section's content terms says what the section says: it is not quoted once more."""
 
 _WANTS_CODE = re.compile(
     r"(?i)\bhow (?:do|can|to|should|would)\b|\bsyntax\b|\bexample|\bsnippet|\bcommand|\bwrite\b|\bconfigur|\bdefine\b|"
     r"\bdeclare\b|\bset up\b|\bshow me\b|\bin a (?:declarative|scripted|jenkinsfile|pipeline)|"
     r"怎么|怎样|如何|示例|例子|写法|语法|命令|配置"
 )
+_WARNED_CODE = re.compile(r"(?://|#|/\*)[^\n]*\b(?:WRONG|INSECURE|BAD|DO NOT|DON'T)\b")
+"""Code that its page shows as a warning is no example to follow."""
 _LATIN_WORD = re.compile(r"[A-Za-z]+")
 _HAN = re.compile(r"[\u4e00-\u9fff]")
+_CODE_PIECE = re.compile(r"(```.*?(?:```|\Z)|`[^`\n]+`)", re.DOTALL)
 _RELATIVE_LINK = re.compile(r"(?<!!)\[([^\]]+)\]\((?!https?://)[^)]*\)")
 _IMAGE = re.compile(r"!\[[^\]]*\]\([^)]*\)")
 
@@ -74,7 +80,7 @@ def best_code_block(question: str, passages: Sequence[Passage], within: int | No
             if block.kind != "code":
                 around = block.text
                 continue
-            if block.code.count("\n") > CODE_LINES_MAX:
+            if block.code.count("\n") > CODE_LINES_MAX or _WARNED_CODE.search(block.code):
                 continue
             inside = {term for token in content_terms(block.code) for term in (token.term, *token.parts)}
             nearby = {term for token in content_terms(around) for term in (token.term, *token.parts)}
@@ -85,37 +91,48 @@ def best_code_block(question: str, passages: Sequence[Passage], within: int | No
     return best
 
 
-def append_code(cited: CitedText, question: str) -> str:
-    """Append the code block of the best cited section to an answer that has none.
+def append_source(cited: CitedText, question: str) -> str:
+    """Append the section that a generated answer rests on, and code to a how-to without any.
+
+    A small model names a third of the facts that a right answer holds; the section under its answer holds most of them
+    (docs/experiments.md), and shows at a glance whether the answer is right.
 
     Returns:
-        What was appended; empty if the cited sections hold no fitting block.
+        What was appended; empty if the answer says all that already, or cites nothing.
     """
+    before = len(cited.text)
+    if cited.used:
+        section = _section(cited.passages[cited.used[0]])
+        terms = _terms(section)
+        if len(terms & _terms(cited.text)) < _SAID_SHARE_MIN * len(terms):
+            cited.add(f"{_blank_line(cited)}{_from_source(question)}")
+            cited.mark(cited.used[0], "")
+            cited.add(f"{'：' if is_chinese(question) else ':'}\n\n{section}")
+    if wants_code(question) and not _has_code(cited.text):
+        _append_code(cited, question)
+    return cited.text[before:]
+
+
+def _append_code(cited: CitedText, question: str) -> str:
     for passage in cited.used:
         if (found := best_code_block(question, cited.passages, within=passage)) is not None:
-            lead = "" if cited.text.endswith("\n\n") else "\n" if cited.text.endswith("\n") else "\n\n"
-            added = cited.add(f"{lead}{found.block.text}\n{source_line(question)}")
+            added = cited.add(f"{_blank_line(cited)}{found.block.text}\n{source_line(question)}")
             return added + cited.mark(passage, "")
     return ""
 
 
 def write_extract(cited: CitedText, question: str) -> str:
-    """Append the extractive form: the best paragraphs and code of the best passages, verbatim, each with its marker.
+    """Append the extractive form: the best section, and what the next ones say of the question, each with its marker.
 
     Returns:
         What was appended.
     """
     before = len(cited.text)
     wanted = {token.term for token in content_terms(question)}
-    covered: set[str] = set()
     for index, passage in enumerate(cited.passages[:_QUOTED_PASSAGES_MAX]):
-        chosen = _best_text(passage, wanted - covered if index else wanted)
-        if chosen is None:
+        chosen = _best_text(passage, wanted) if index else _whole(passage)
+        if chosen is None or (index and len(_terms(chosen.text) & wanted) < _SHARED_TERMS_MIN):
             continue
-        terms = _terms(chosen.text) & wanted
-        if index and len(terms - covered) < _NEW_TERMS_MIN:
-            continue
-        covered |= terms
         cited.add("\n\n" if len(cited.text) > before else "")
         cited.add(_readable(chosen.text))
         if chosen.kind in ("table", "code"):
@@ -133,6 +150,23 @@ def write_extract(cited: CitedText, question: str) -> str:
             cited.add(f"\n\n{code.block.text}\n{source_line(question)}")
             cited.mark(code.passage, "")
     return cited.text[before:]
+
+
+def _section(passage: Passage) -> str:
+    return _readable(passage_text(passage.text))
+
+
+def _whole(passage: Passage) -> Block | None:
+    found = blocks(passage.text)
+    return Block(found[-1].kind, _section(passage)) if found else None
+
+
+def _blank_line(cited: CitedText) -> str:
+    return "" if cited.text.endswith("\n\n") else "\n" if cited.text.endswith("\n") else "\n\n"
+
+
+def _from_source(question: str) -> str:
+    return "来源原文 " if is_chinese(question) else "From the source "
 
 
 def _best_text(passage: Passage, wanted: set[str]) -> Block | None:
@@ -155,7 +189,10 @@ def _terms(text: str) -> set[str]:
 
 def _readable(text: str) -> str:
     """A quotation that stands alone: no images, and links into the source's own tree become their text."""
-    return _RELATIVE_LINK.sub(r"\1", _IMAGE.sub("", text)).strip()
+    return "".join(
+        piece if piece.startswith("`") else _RELATIVE_LINK.sub(r"\1", _IMAGE.sub("", piece))
+        for piece in _CODE_PIECE.split(text)
+    ).strip()
 
 
 def _has_code(text: str) -> bool:

@@ -40,6 +40,9 @@ class GatewaySettings(ServiceSettings):
     gateway_answer_tokens_max: int = Field(default=320, ge=16, le=8192)
     """Longest generated answer."""
 
+    gateway_quote_sources: bool = True
+    """Put the section under each generated answer that it rests on: a small model leaves out most of the facts."""
+
     gateway_queue_waiting_max: int = Field(default=16, ge=0, le=10000)
     """Requests that may wait for a slot; more are refused at once."""
 

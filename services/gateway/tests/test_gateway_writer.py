@@ -7,7 +7,7 @@ import pytest
 from jeeves_gateway.citations import CitedText
 from jeeves_gateway.grounding import flaw_of, is_looping, is_refusal
 from jeeves_gateway.passages import SourceSet, blocks
-from jeeves_gateway.quoting import best_code_block, is_chinese, wants_code, write_extract
+from jeeves_gateway.quoting import append_source, best_code_block, is_chinese, wants_code, write_extract
 from jeeves_gateway.writer import AnswerWriter
 
 QUESTION = "How do I use withCredentials with a username and password?"
@@ -131,6 +131,41 @@ def test_extract_has_no_broken_links_or_images(some_passages) -> None:
         write_extract(cited, "credentials")
         == "See the page and  of [Jenkins](https://www.jenkins.io/), the credentials. [1]"
     )
+
+
+def test_code_is_quoted_as_it_is(some_passages) -> None:
+    text = "The credentials:\n\n```groovy\nlist[0](first)\n```\n\nand `map[key](x)`."
+    cited = CitedText([some_passages[0].model_copy(update={"text": text})])
+    assert write_extract(cited, "credentials") == f"{text} [1]"
+
+
+def test_the_section_stands_under_an_answer_that_leaves_out_most_of_it(some_passages) -> None:
+    cited = CitedText(some_passages[:3])
+    cited.add("The `usernamePassword` binding sets two variables.")
+    cited.mark(0)
+    section = some_passages[0].text.strip()
+    assert append_source(cited, QUESTION) == f"\n\nFrom the source [1]:\n\n{section}"
+    assert [marker.number for marker in cited.markers] == [1, 1]
+    assert append_source(cited, QUESTION) == "", "what the answer says already is not said again"
+
+
+def test_nothing_is_put_under_an_answer_without_sources(some_passages) -> None:
+    cited = CitedText(some_passages[:3])
+    cited.add("Hello.")
+    assert append_source(cited, QUESTION) == ""
+
+
+def test_the_source_is_announced_in_the_language_of_the_question(some_passages) -> None:
+    cited = CitedText(some_passages[:1])
+    cited.add("用 `withCredentials`。")
+    cited.mark(0)
+    assert append_source(cited, "如何在流水线中使用凭据？").startswith("\n\n来源原文 [1]：\n\n")
+
+
+def test_code_that_its_page_warns_of_is_no_example(some_passages) -> None:
+    warned = 'To echo a secret:\n\n```groovy\n/* WRONG! */\nsh "echo ${SECRET}"\n```\n'
+    passage = some_passages[0].model_copy(update={"text": warned})
+    assert best_code_block("How do I echo a secret?", [passage]) is None
 
 
 def test_blocks_are_verbatim() -> None:
