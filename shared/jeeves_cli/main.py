@@ -24,6 +24,7 @@ from jeeves_cli.exits import CommandError, Exit
 from jeeves_cli.keys import keys_app, switch_app
 from jeeves_cli.pipeline import Pipeline, Recipes
 from jeeves_cli.recipes import load_recipe, recipe_for_source, with_absolute_locations
+from jeeves_cli.suites.command import evaluate_suites
 from jeeves_shared.artifacts import write_atomic
 from jeeves_shared.contracts.answers import Answer
 from jeeves_shared.contracts.base import Contract
@@ -261,14 +262,25 @@ def quantize(
 
 @app.command("evaluate")
 def evaluate(
-    model: Annotated[Path, typer.Option(help="Manifest of the model.")],
-    dataset: Annotated[Path, typer.Option(help="Manifest of the data set.")],
+    model: Annotated[Path | None, typer.Option(help="Manifest of the model.")] = None,
+    dataset: Annotated[Path | None, typer.Option(help="Manifest of the data set.")] = None,
     recipe: Annotated[Path, typer.Option("--recipe")] = DEFAULT_EVALUATE,
     quantization: Annotated[str, typer.Option("--type")] = "Q8_0",
+    suite: Annotated[
+        list[Path] | None, typer.Option("--suite", help="Instead: your own cases (JSONL), put to the running gateway.")
+    ] = None,
+    base: Annotated[Path | None, typer.Option("--base", help="Folder of the suite's logs.")] = None,
+    at_least: Annotated[
+        list[str] | None, typer.Option("--at-least", help="KIND.METRIC=SHARE; exit 3 if the suite stays below.")
+    ] = None,
     out: Out = None,
     as_json: AsJson = False,
 ) -> int:
-    """Compare base, champion and candidate on the quantized file; exit 3 if the gate refuses."""
+    """Compare base, champion and candidate on the quantized file; exit 3 if the gate refuses. Or run a suite."""
+    if suite:
+        return evaluate_suites(suite, base=base, at_least=at_least or (), out=out, as_json=as_json)
+    if model is None or dataset is None:
+        raise CommandError("Give --model and --dataset, or --suite FILE.jsonl.", Exit.USAGE)
     display = make_display(as_json)
     report = Pipeline(display).evaluate(
         load_recipe(EvaluateRecipe, recipe),

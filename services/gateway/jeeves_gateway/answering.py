@@ -20,6 +20,7 @@ from jeeves_gateway.admission import Admission
 from jeeves_gateway.citations import CitedText
 from jeeves_gateway.errors import Overloaded, PromptTooLong, Unavailable, UpstreamFailed, UpstreamStalled
 from jeeves_gateway.evidence import judge, refusal_text, unknown_note
+from jeeves_gateway.given import among
 from jeeves_gateway.grounding import flaw_of, is_looping, is_refusal, may_become_refusal
 from jeeves_gateway.history import recent_exchanges, search_text
 from jeeves_gateway.metrics import GatewayMetrics
@@ -129,7 +130,8 @@ class Answerer:
         if retrieved is None:
             self._metrics.refusals.labels("no-index").inc()
             raise Unavailable("No search index is served yet: it comes with the first `jeeves curate`.", 10)
-        passages = [hit.passage for hit in retrieved.found[:PASSAGES_IN_PROMPT]]
+        found = [hit.passage for hit in retrieved.found[:PASSAGES_IN_PROMPT]]
+        passages = among(found, request.jeeves.passages, PASSAGES_IN_PROMPT)
         return Draft(request, text, retrieved, SourceSet(text, passages))
 
     def _refuse(self, draft: Draft, reason: str, text: str) -> list[Event]:
@@ -342,6 +344,8 @@ class Answerer:
         """Keep a good answer for the time when the engine is down; only what depends on the question alone."""
         request = draft.request
         if len(request.messages) > 1 or request.temperature > 0 or request.limited:
+            return
+        if request.jeeves.passages:
             return
         self._cache[self._cache_key(draft)] = outcome
         while len(self._cache) > _CACHE_ENTRIES:

@@ -13,13 +13,14 @@ from fastapi.responses import JSONResponse, Response, StreamingResponse
 from sqlalchemy.exc import SQLAlchemyError
 
 from jeeves_gateway.errors import BadChatRequest, UnknownModel
+from jeeves_gateway.given import GIVEN_PREFIX
 from jeeves_gateway.keys import require
 from jeeves_gateway.openai_form import ChatRequest, error_body, error_headers, parse_chat_request
 from jeeves_gateway.outcome import Event, Opened, Outcome, Text
 from jeeves_gateway.parts import Parts
 from jeeves_gateway.serving import ModelOrigin
 from jeeves_shared.contracts.prompts import PROMPT_SHA256
-from jeeves_shared.errors import JeevesError
+from jeeves_shared.errors import Forbidden, JeevesError
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -57,6 +58,8 @@ def chat_router(parts: Parts) -> APIRouter:
             await parts.limits.admit(caller)
             asked = parse_chat_request(await _body(request))
             _check_model(asked.model, parts)
+            if asked.jeeves.passages and "operate" not in caller.scopes:
+                raise Forbidden("This key lacks the scope `operate`, which `jeeves.passages` needs: leave them out.")
             if asked.stream:
                 return await _streamed(request, asked, parts)
             return await _whole(request, asked, parts)
@@ -221,6 +224,7 @@ def _extension(outcome: Outcome) -> dict[str, Any]:
         "model_version": _model_name(outcome),
         "index_id": outcome.index_id,
         "reasons": list(outcome.reasons),
+        "given_passages": sum(section_id.startswith(GIVEN_PREFIX) for section_id in outcome.section_ids),
     }
 
 

@@ -71,6 +71,13 @@ class StreamOptions(_Lenient):
     include_usage: bool = False
 
 
+class GivenPassage(_Lenient):
+    """A passage of the client, put among the retrieved ones: to test what a planted document does."""
+
+    title: str = Field(default="Document", min_length=1, max_length=200)
+    text: str = Field(min_length=1, max_length=8000)
+
+
 class JeevesOptions(_Lenient):
     """Request options of our own, under the one key `jeeves`."""
 
@@ -79,6 +86,9 @@ class JeevesOptions(_Lenient):
 
     fallback: bool = True
     """False: an error instead of an answer from a lower rung when the engine cannot generate."""
+
+    passages: tuple[GivenPassage, ...] = Field(default=(), max_length=2)
+    """Only for keys of the scope `operate`."""
 
 
 class ChatRequest(_Lenient):

@@ -1,0 +1,213 @@
+"""A suite's questions to the running gateway."""
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+
+from jeeves_cli.client import ServiceClient
+from jeeves_cli.exits import ServiceUnreachable
+from jeeves_cli.suites.log_lines import telling_lines
+from jeeves_shared.contracts.answers import Citation
+
+ANSWER_TIMEOUT_SECONDS = 180.0
+PATIENCE_SECONDS = 300.0
+"""Longest time that one case waits for a gateway that says when to come back."""
+
+LOG_QUESTION_CHARACTERS = 4000
+"""Of a log inside a chat question: some 1,100 tokens."""
+
+_DIAGNOSIS_FIELDS = (
+    "answer",
+    "summary",
+    "category",
+    "cause",
+    "explanation",
+    "stage",
+    "evidence",
+    "fix",
+    "fixes",
+    "steps",
+)
+"""What a person reads of a diagnosis."""
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What the gateway said.
+
+    Attributes:
+        text: as a person reads it.
+        passages_taken: how many given passages the gateway put among the retrieved ones.
+        error: why there is no answer; empty if there is one.
+    """
+
+    text: str = ""
+    citations: tuple[Citation, ...] = ()
+    rung: str = ""
+    model: str = ""
+    response_id: str = ""
+    refused: bool = False
+    reasons: tuple[str, ...] = ()
+    passages_taken: int = 0
+    seconds: float = 0.0
+    error: str = ""
+
+
+class SuiteGateway:
+    """The running gateway, as a suite asks it.
+
+    Args:
+        client: knows its address and key.
+        patience_seconds: as `PATIENCE_SECONDS`.
+    """
+
+    def __init__(self, client: ServiceClient, patience_seconds: float = PATIENCE_SECONDS) -> None:
+        self._client = client
+        self._patience_seconds = patience_seconds
+        self._http = httpx.Client(
+            base_url=client.url,
+            headers=client.headers,
+            timeout=httpx.Timeout(ANSWER_TIMEOUT_SECONDS, connect=5.0),
+            trust_env=client.trust_env,
+        )
+        self.can_diagnose = True
+
+    @property
+    def url(self) -> str:
+        """Its address."""
+        return self._client.url
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def ask(self, question: str, document: str = "") -> Reply:
+        """One question of its own conversation.
+
+        Args:
+            question: as a user would type it.
+            document: to be put among the retrieved passages; needs a key with the scope `operate`.
+
+        Raises:
+            ServiceUnreachable: no gateway at the address.
+        """
+        body: dict[str, Any] = {"model": "jeeves", "messages": [{"role": "user", "content": question}]}
+        if document:
+            body["jeeves"] = {"passages": [{"title": "Document", "text": document}]}
+        started = time.monotonic()
+        answer = self._patiently("/v1/chat/completions", json=body)
+        seconds = time.monotonic() - started
+        if isinstance(answer, str):
+            return Reply(error=answer, seconds=seconds)
+        reply = _chat_reply(answer, seconds)
+        if document and not reply.passages_taken and not reply.error:
+            return Reply(error="this gateway puts no given passages into a prompt: upgrade it", seconds=seconds)
+        return reply
+
+    def diagnose(self, question: str, log: bytes) -> Reply:
+        """One log: by `POST /v1/diagnose`, or as a question with its telling lines where the gateway has no such route.
+
+        Raises:
+            ServiceUnreachable: no gateway at the address.
+        """
+        started = time.monotonic()
+        if self.can_diagnose:
+            headers = {"Content-Type": "text/plain; charset=utf-8"}
+            answer = self._patiently("/v1/diagnose", content=log, headers=headers)
+            if not isinstance(answer, str):
+                return _diagnosis_reply(answer, time.monotonic() - started)
+            if answer != _NO_SUCH_ROUTE:
+                return Reply(error=answer, seconds=time.monotonic() - started)
+            self.can_diagnose = False
+        lines = telling_lines(log.decode("utf-8", errors="replace"), LOG_QUESTION_CHARACTERS)
+        return self.ask(f"{question}\n\n{lines}")
+
+    def _patiently(self, path: str, **request: Any) -> dict[str, Any] | str:
+        """The JSON of an answer, or why there is none; comes back when the gateway says so."""
+        deadline = time.monotonic() + self._patience_seconds
+        while True:
+            try:
+                response = self._http.post(path, **request)
+            except httpx.ConnectError as exc:
+                raise ServiceUnreachable("gateway", self._client.url) from exc
+            except httpx.TimeoutException:
+                return f"no answer within {ANSWER_TIMEOUT_SECONDS:.0f} s"
+            except httpx.TransportError as exc:
+                return f"the connection broke ({type(exc).__name__})"
+            wait = _wait_seconds(response)
+            if wait is None or time.monotonic() + wait > deadline:
+                return _content(response)
+            time.sleep(wait)
+
+
+_NO_SUCH_ROUTE = "the gateway has no such route"
+
+
+def _wait_seconds(response: httpx.Response) -> float | None:
+    if response.status_code not in (httpx.codes.TOO_MANY_REQUESTS, httpx.codes.SERVICE_UNAVAILABLE):
+        return None
+    try:
+        return max(0.5, float(response.headers["Retry-After"]))
+    except (KeyError, ValueError):
+        return None
+
+
+def _content(response: httpx.Response) -> dict[str, Any] | str:
+    if response.status_code in (httpx.codes.NOT_FOUND, httpx.codes.METHOD_NOT_ALLOWED):
+        return _NO_SUCH_ROUTE
+    try:
+        body = response.json()
+    except ValueError:
+        return f"the gateway answered {response.status_code}: {response.text[:200]}"
+    if not isinstance(body, dict):
+        return f"the gateway answered {response.status_code}: {response.text[:200]}"
+    if response.is_error:
+        error = body.get("error")
+        return str(error.get("message") if isinstance(error, dict) else body.get("detail", response.text[:200]))
+    return body
+
+
+def _chat_reply(body: dict[str, Any], seconds: float) -> Reply:
+    extension = body.get("jeeves") or {}
+    return Reply(
+        text=str(body["choices"][0]["message"]["content"] or ""),
+        citations=_citations(extension),
+        rung=str(extension.get("rung", "")),
+        model=str(extension.get("model_version") or body.get("model", "")),
+        response_id=str(extension.get("response_id") or body.get("id", "")),
+        refused=bool(extension.get("refused", False)),
+        reasons=tuple(extension.get("reasons", ())),
+        passages_taken=int(extension.get("given_passages", 0)),
+        seconds=seconds,
+    )
+
+
+def _diagnosis_reply(body: dict[str, Any], seconds: float) -> Reply:
+    texts = [text for name in _DIAGNOSIS_FIELDS for text in _texts(body.get(name))]
+    return Reply(
+        text="\n".join(dict.fromkeys(texts)),
+        citations=_citations(body.get("jeeves") or body),
+        rung=str(body.get("rung", "")),
+        model=str(body.get("model_version") or body.get("model") or ""),
+        response_id=str(body.get("response_id") or body.get("id", "")),
+        seconds=seconds,
+    )
+
+
+def _texts(value: Any) -> list[str]:
+    if isinstance(value, str):
+        return [value] if value.strip() else []
+    if isinstance(value, dict):
+        return [text for item in value.values() for text in _texts(item)]
+    if isinstance(value, list):
+        return [text for item in value for text in _texts(item)]
+    return []
+
+
+def _citations(extension: dict[str, Any]) -> tuple[Citation, ...]:
+    found = extension.get("citations") or extension.get("sources") or []
+    fields = Citation.model_fields
+    rows = [{name: item[name] for name in fields if name in item} for item in found]
+    return tuple(Citation.model_validate({"number": number, **row}) for number, row in enumerate(rows, start=1))

@@ -1,0 +1,101 @@
+"""`jeeves evaluate --suite` as the command line runs it: progress, table, exit code."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.table import Table
+
+from jeeves_cli.client import ServiceClient
+from jeeves_cli.display import ConsoleDisplay, make_display
+from jeeves_cli.exits import Exit
+from jeeves_cli.suites.asking import SuiteGateway
+from jeeves_cli.suites.cases import read_suites
+from jeeves_cli.suites.running import parse_bound, run_suites
+from jeeves_shared.artifacts import write_atomic
+from jeeves_shared.contracts.jobs import JobProgress
+from jeeves_shared.contracts.suites import SuiteReport
+
+_SHOWN_MISSES_MAX = 20
+
+
+def evaluate_suites(
+    paths: Sequence[Path], *, base: Path | None, at_least: Sequence[str], out: Path | None, as_json: bool
+) -> Exit:
+    """Run suites and report.
+
+    Args:
+        paths: files, or folders of `*.jsonl`.
+        base: folder of the logs.
+        at_least: bounds, `KIND.METRIC=SHARE`.
+        out: file for the report.
+        as_json: the report on standard output, nothing else.
+
+    Returns:
+        `OK`; `FAILED` if a case could not be asked; `GATE_REFUSED` if a bound is missed.
+
+    Raises:
+        CommandError: mistakes in the suite, a missing log, or the gateway is away.
+    """
+    bounds = [parse_bound(text) for text in at_least]
+    suites = read_suites(paths)
+    display = make_display(as_json)
+    gateway = SuiteGateway(ServiceClient("gateway"))
+    try:
+        with display.stage("suite") as stage:
+
+            def tell(done: int, of: int) -> None:
+                stage.progress(JobProgress(fraction=done / of, message=f"case {done + 1} of {of}"))
+
+            report = run_suites(suites, gateway, base=base, bounds=bounds, on_case=tell)
+            stage.done(f"{len(report.rows)} cases, model {', '.join(report.models) or 'none'}")
+    finally:
+        gateway.close()
+    text = report.model_dump_json(indent=2)
+    if out is not None:
+        write_atomic(out, text.encode("utf-8"))
+    if as_json:
+        print(text)
+    elif isinstance(display, ConsoleDisplay):
+        _show(report, display)
+    return exit_code(report)
+
+
+def exit_code(report: SuiteReport) -> Exit:
+    """How the command ends."""
+    if report.missed_bounds:
+        return Exit.GATE_REFUSED
+    return Exit.FAILED if any(row.error for row in report.rows) else Exit.OK
+
+
+def suite_table(report: SuiteReport) -> Table:
+    """One row a kind or category and metric."""
+    table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0))
+    for name in ("kind", "metric"):
+        table.add_column(name)
+    for name in ("cases", "mean", "95 %"):
+        table.add_column(name, justify="right")
+    for group in report.groups:
+        name = f"  {group.category}" if group.category else group.kind.replace("_", " ")
+        for metric in group.metrics:
+            found = metric.estimate
+            interval = f"{found.low * 100:.0f} … {found.high * 100:.0f} %"
+            table.add_row(
+                name, metric.name.replace("_", " "), str(metric.cases), f"{found.value * 100:.0f} %", interval
+            )
+            name = ""
+        if group.errors:
+            table.add_row(name, "not asked", str(group.errors), "", "")
+    return table
+
+
+def _show(report: SuiteReport, display: ConsoleDisplay) -> None:
+    display.console.print(suite_table(report))
+    wrong = [row for row in report.rows if row.misses or row.error]
+    for row in wrong[:_SHOWN_MISSES_MAX]:
+        display.line(f"  ✗ {row.id}: {row.error or '; '.join(row.misses)}")
+    if len(wrong) > _SHOWN_MISSES_MAX:
+        display.line(f"  … and {len(wrong) - _SHOWN_MISSES_MAX} more: see --json")
+    for note in report.notes:
+        display.line(f"note: {note}")
+    for missed in report.missed_bounds:
+        display.line(f"✗ {missed}")
