@@ -37,6 +37,8 @@ from jeeves_shared.contracts.answers import Rung
 from jeeves_shared.contracts.prompts import PASSAGES_IN_PROMPT, STOP_STRINGS, build_messages
 
 _CACHE_ENTRIES = 512
+_FIRST_START_SECONDS_MAX = 15.0
+"""A question that comes while a new gateway still loads its model waits, rather than getting less than it could."""
 
 
 class Answerer:
@@ -181,6 +183,7 @@ class Answerer:
         async with self._admission.slot(), self._room.lease() as engine:
             self._metrics.queue_wait_seconds.observe(time.perf_counter() - started)
             draft.model = engine.model
+            await engine.first_start(_FIRST_START_SECONDS_MAX)
             if not engine.ready or not engine.breaker.allow():
                 raise Unavailable("The engine is not ready.", 2)
             async with aclosing(self._engine_text(draft, engine, started)) as pieces:

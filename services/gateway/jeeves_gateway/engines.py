@@ -5,6 +5,7 @@ it is down `ready` is False and the ladder answers without it.
 """
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -47,6 +48,9 @@ class Engine(Protocol):
     @property
     def endpoint(self) -> Endpoint:
         """Where to ask."""
+
+    async def first_start(self, seconds: float) -> None:
+        """Wait until the first start has succeeded or failed, at most so long."""
 
     def stalled(self) -> None:
         """A request was met with silence."""
@@ -157,6 +161,10 @@ class LocalEngine:
         if not self.ready:
             raise EngineStartFailed(self.problem or "the engine did not start")
 
+    async def first_start(self, seconds: float) -> None:
+        """Wait until the first start has succeeded or failed, at most so long; later starts are not waited for."""
+        await _at_most(seconds, self._settled)
+
     def stalled(self) -> None:
         """A request was met with silence; after some of them in a row the process is replaced."""
         self._stalls += 1
@@ -259,6 +267,7 @@ class ExternalEngine:
         self.leases = _Leases()
         self.problem = "the external engine was not asked yet"
         self.ready = False
+        self._asked = asyncio.Event()
         self._upstream = upstream
         self._metrics = metrics
         self._task: asyncio.Task[None] | None = None
@@ -266,6 +275,10 @@ class ExternalEngine:
     def start(self) -> None:
         """Begin to watch it; returns at once."""
         self._task = asyncio.create_task(self._watch(), name="external engine")
+
+    async def first_start(self, seconds: float) -> None:
+        """Wait until it was asked once whether it is there, at most so long."""
+        await _at_most(seconds, self._asked)
 
     def stalled(self) -> None:
         """Nothing to restart: the breaker does what can be done."""
@@ -282,7 +295,14 @@ class ExternalEngine:
             self.ready = await self._upstream.answers(self.endpoint)
             self.problem = "" if self.ready else "the external engine does not answer"
             self._metrics.engine_up.set(int(self.ready))
+            self._asked.set()
             await asyncio.sleep(_HEALTH_EVERY_SECONDS)
+
+
+async def _at_most(seconds: float, event: asyncio.Event) -> None:
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await event.wait()
 
 
 def _endpoint(process: EngineProcess) -> Endpoint:

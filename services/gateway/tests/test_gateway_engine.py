@@ -138,6 +138,12 @@ def tuned(shared_index) -> dict[str, Any]:
     return {"model": manifest.model_dump(mode="json"), "quantization": "Q4_1"}
 
 
+def test_a_question_right_after_a_start_waits_for_the_model(gateway_process: Process) -> None:
+    gateway_process.stop()
+    gateway_process.start()
+    assert "unavailable" not in gateway_process.ask()["jeeves"]["reasons"]
+
+
 def test_swap_and_rollback_under_load_drop_nothing(gateway_process: Process, tuned: dict[str, Any]) -> None:
     gateway = gateway_process
     base = gateway.status()["model"]["id"]
