@@ -334,6 +334,7 @@ def test_scores_of_each_kind() -> None:
         ("The `teardown` directive runs after all stages.", False),
         ("A dry Riesling goes well with salmon.", False),
         ("不妨试试雷司令。", False),
+        ("Use `post`. [1]\n\nFrom the source [1]:\n\nThere is no `finally` in Declarative.", False),
     ],
 )
 def test_what_counts_as_a_refusal_or_correction(answer: str, expected: bool) -> None:
