@@ -19,6 +19,7 @@ from jeeves_shared.contracts.recipes import TrainRecipe
 from jeeves_shared.jobs.worker import JobContext
 from jeeves_trainer.batches import Batch, Collator, check_labels, collate, plan_batches
 from jeeves_trainer.checkpoints import CHECKPOINT_PREFIX, resume_point
+from jeeves_trainer.four_bit import load_four_bit, restore_adapter_precision
 from jeeves_trainer.gradient_check import check_gradients
 from jeeves_trainer.layout import checkpoints_folder
 from jeeves_trainer.loss import answer_loss_sum, mean_answer_loss
@@ -149,6 +150,7 @@ def tune(
         callbacks=[progress],
     )
     trainer.remove_callback(PrinterCallback)
+    restore_adapter_precision(model)
     if resume:
         context.log(f"resuming from {resume.name}")
     trainer.train(resume_from_checkpoint=str(resume) if resume else None)
@@ -185,11 +187,23 @@ def _check(
     return f"labels right on {checked} batches, gradient within {error:.2%} of float32"
 
 
+def training_device() -> torch.device:
+    """Where a run computes: the current GPU, or the CPU."""
+    return torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else torch.device("cpu")
+
+
 def _model_with_adapter(recipe: TrainRecipe, base_folder: Path) -> PeftModel:
-    # The base stays in bfloat16 and frozen, the adapter is float32: small updates would be lost in 8 bits.
+    # The base stays in bfloat16 (or 4 bits) and frozen, the adapter is float32: small updates would be lost in 8 bits.
     dtype = torch.bfloat16 if recipe.dtype == "bfloat16" else torch.float32
     torch.manual_seed(recipe.seed)
-    base = AutoModelForCausalLM.from_pretrained(base_folder, dtype=dtype)
+    base: Any
+    if recipe.method == "qlora":
+        base = load_four_bit(str(base_folder), dtype, training_device())
+    else:
+        base = AutoModelForCausalLM.from_pretrained(base_folder, dtype=dtype)
+        base.to(training_device())
+    if recipe.gradient_checkpointing:
+        base.gradient_checkpointing_enable({"use_reentrant": False})
     lora = LoraConfig(
         r=recipe.lora.rank,
         lora_alpha=recipe.lora.alpha,
@@ -227,7 +241,7 @@ def _arguments(recipe: TrainRecipe, checkpoints: Path, *, steps: int, resumed: b
         warmup_steps=math.ceil(recipe.warmup_ratio * steps),
         max_grad_norm=recipe.max_grad_norm,
         weight_decay=recipe.weight_decay,
-        optim="adamw_torch",
+        optim=recipe.optimizer if torch.cuda.is_available() else "adamw_torch",  # pages are a GPU's; equal updates
         bf16=False,  # autocast is part of the loss
         use_cpu=not torch.cuda.is_available(),
         seed=recipe.seed,

@@ -3,9 +3,10 @@
 Read by the command line, which sends the recipe with the request; the resolved recipe is stored with the run.
 """
 
+import re
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, ValidationInfo, field_validator
 
 from jeeves_shared.contracts.base import Contract
 
@@ -87,6 +88,9 @@ class BaseModelSource(Contract):
     licence: str
 
 
+_QUANTIZATION = re.compile(r"F32|F16|BF16|I?Q[1-8]_(?:0|1|K|NL|X?X?S|K_[SML]|XXS|XS|S|M)")
+
+
 class TrainRecipe(Contract):
     """How a base model is tuned."""
 
@@ -110,12 +114,34 @@ class TrainRecipe(Contract):
         default=True,
         description="Off: the backward pass touches answer tokens only; the prompt is read, not learned through.",
     )
+    gradient_checkpointing: bool = Field(
+        default=False, description="Compute activations twice instead of keeping them; needs `prompt_gradient`."
+    )
+    optimizer: Literal["adamw_torch", "paged_adamw_32bit"] = Field(
+        default="adamw_torch", description="Paged: bitsandbytes moves its state out of a full GPU's memory."
+    )
     max_grad_norm: float = Field(default=1.0, gt=0)
     weight_decay: float = Field(default=0.0, ge=0)
     evaluations_per_run: int = Field(default=6, ge=1, description="Held-out evaluations, each with a checkpoint.")
     evaluation_samples_max: int = Field(default=64, ge=1, description="Held-out samples per evaluation in training.")
     seed: int = 17
-    quantizations: tuple[str, ...] = ("Q8_0",)
+    quantizations: tuple[str, ...] = Field(default=("Q8_0",), min_length=1)
+
+    # On fields, not on the model: a recipe with several mistakes shall name them all at once.
+    @field_validator("quantizations")
+    @classmethod
+    def _known_quantizations(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        unknown = [name for name in value if not _QUANTIZATION.fullmatch(name)]
+        if unknown:
+            raise ValueError(f"{', '.join(unknown)}: no quantization of llama.cpp, such as Q8_0, Q5_K_M or Q4_K_M")
+        return value
+
+    @field_validator("gradient_checkpointing")
+    @classmethod
+    def _whole_backward_pass(cls, value: bool, info: ValidationInfo) -> bool:
+        if value and info.data.get("prompt_gradient") is False:
+            raise ValueError("needs prompt_gradient: true")
+        return value
 
 
 class GateSettings(Contract):
