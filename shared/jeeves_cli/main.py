@@ -23,6 +23,7 @@ from jeeves_cli.endpoints import DEFAULT_PORTS, data_dir
 from jeeves_cli.exits import CommandError, Exit
 from jeeves_cli.keys import keys_app, switch_app
 from jeeves_cli.pipeline import Pipeline, Recipes
+from jeeves_cli.plans import plan_training
 from jeeves_cli.recipes import load_recipe, recipe_for_source, with_absolute_locations
 from jeeves_cli.suites.command import evaluate_suites
 from jeeves_shared.artifacts import write_atomic
@@ -234,10 +235,15 @@ def curate(
 def train(
     dataset: Annotated[Path, typer.Option(help="Manifest of the data set.")],
     recipe: Annotated[Path, typer.Option("--recipe")] = DEFAULT_TRAIN,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check and estimate only; exit 2 if it cannot run.")
+    ] = False,
     out: Out = None,
     as_json: AsJson = False,
 ) -> int:
     """Tune the base model and merge the adapter."""
+    if dry_run:
+        return plan_training(load_recipe(TrainRecipe, recipe), _read_manifest(DatasetManifest, dataset), as_json)
     manifest = Pipeline(make_display(as_json)).train(
         load_recipe(TrainRecipe, recipe), _read_manifest(DatasetManifest, dataset)
     )

@@ -15,6 +15,7 @@ from jeeves_trainer.settings import TrainerSettings
 
 NAME = "trainer"
 TRAININGS = JobKind("trainings", "jeeves_trainer.trainings:train", reuse="always")
+PLANS = JobKind("plans", "jeeves_trainer.plans:plan", reuse="in-flight")
 QUANTIZATIONS = JobKind("quantizations", "jeeves_trainer.quantizations:quantize", reuse="always")
 EVALUATIONS = JobKind("evaluations", "jeeves_trainer.evaluations:evaluate", reuse="always")
 
@@ -33,7 +34,12 @@ def create_app(settings: TrainerSettings) -> FastAPI:
     return create_job_service(
         NAME,
         settings,
-        [(TRAININGS, TrainingRequest), (QUANTIZATIONS, QuantizationRequest), (EVALUATIONS, EvaluationRequest)],
+        [
+            (TRAININGS, TrainingRequest),
+            (PLANS, TrainingRequest),
+            (QUANTIZATIONS, QuantizationRequest),
+            (EVALUATIONS, EvaluationRequest),
+        ],
         routers,
     )
 

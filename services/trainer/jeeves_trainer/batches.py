@@ -45,6 +45,18 @@ class Batch:
     labels: torch.Tensor
     prompt_columns: int
 
+    def to(self, device: torch.device) -> "Batch":
+        """The same batch on a device."""
+        if self.input_ids.device == device:
+            return self
+        return Batch(
+            self.input_ids.to(device),
+            self.attention_mask.to(device),
+            self.position_ids.to(device),
+            self.labels.to(device),
+            self.prompt_columns,
+        )
+
     @property
     def tokens(self) -> int:
         """Tokens without padding."""

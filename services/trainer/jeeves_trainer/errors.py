@@ -2,6 +2,8 @@
 
 TrainerError                     below JeevesError
 ├── BaseModelUnusable            no such base model, or one that cannot be tuned as it is
+├── MethodUnavailable            the recipe's method needs what is not here
+├── OutOfMemory                  not even one sample at a time fits the device
 ├── LabelsWrong                  a batch would train on something else than the answers
 ├── GradientsWrong               the chosen precision loses gradients
 ├── TemplateMismatch             the chat template of a file differs from the one trained with
@@ -27,6 +29,21 @@ class BaseModelUnusable(TrainerError):
     code = "base-model-unusable"
     title = "Base model unusable"
     status = 422
+
+
+class MethodUnavailable(TrainerError):
+    """The recipe's method needs a package or a device that is not here."""
+
+    code = "method-unavailable"
+    title = "Method unavailable"
+    status = 422
+
+
+class OutOfMemory(TrainerError):
+    """Not even one sample at a time fits the device."""
+
+    code = "out-of-memory"
+    title = "Out of memory"
 
 
 class LabelsWrong(TrainerError):

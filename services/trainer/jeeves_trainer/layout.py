@@ -4,6 +4,7 @@ Layout::
 
     <data folder>/trainer/work/<job id>/          of one job, the same after a restart
         checkpoints/checkpoint-<step>/            adapter, optimizer, trainer state; `complete.json` is written last
+        micro-batch.json                          samples that fitted, after an out-of-memory error
         merged/                                   merged weights as a Hugging Face folder
     <data folder>/trainer/base-models/<sha256>/   of every job: a base model, prepared once
         hf/  base-BF16.gguf
@@ -25,6 +26,11 @@ def base_models_folder(work_dir: Path) -> Path:
 def checkpoints_folder(work_dir: Path) -> Path:
     """Folder of a training's checkpoints."""
     return work_dir / "checkpoints"
+
+
+def micro_batch_note(work_dir: Path) -> Path:
+    """File that remembers how many samples of a micro batch fitted."""
+    return work_dir / "micro-batch.json"
 
 
 def usable_cores() -> int:

@@ -30,8 +30,9 @@ def answer_loss_sum(model: "PeftModel", batch: Batch, *, bfloat16: bool, prompt_
     Returns:
         Scalar, nats, float32.
     """
+    causal: Any = model.get_base_model()
+    batch = batch.to(causal.device)
     with torch.autocast(batch.input_ids.device.type, torch.bfloat16, enabled=bfloat16):
-        causal: Any = model.get_base_model()
         # The column before the first answer token predicts that token; the last column predicts nothing.
         split = batch.prompt_columns - 1
         hidden = _hidden_whole(causal, batch, split) if prompt_gradient else _hidden_answer(causal, batch, split)

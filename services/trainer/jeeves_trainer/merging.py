@@ -1,4 +1,7 @@
-"""An adapter into its base: computed in float32, saved as BF16; never into quantized weights."""
+"""An adapter into its base: computed in float32, saved as BF16; never into quantized weights.
+
+An adapter of QLoRA was trained on weights rounded to 4 bits: it is merged onto those very values, dequantized.
+"""
 
 import io
 import json
@@ -10,11 +13,13 @@ import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from jeeves_trainer.four_bit import round_linears
+
 CONFIG_FILE = "adapter_config.json"
 WEIGHTS_FILE = "adapter_model.safetensors"
 
 
-def merge_adapter(base_folder: Path, adapter_folder: Path, target: Path) -> None:
+def merge_adapter(base_folder: Path, adapter_folder: Path, target: Path, *, four_bit: bool = False) -> None:
     """Write the merged model as a Hugging Face folder.
 
     Float32 holds the bfloat16 base exactly, so each weight is rounded once.
@@ -23,8 +28,11 @@ def merge_adapter(base_folder: Path, adapter_folder: Path, target: Path) -> None
         base_folder: BF16 weights, tokenizer, chat template.
         adapter_folder: peft adapter as safetensors.
         target: folder to write; existing files are replaced.
+        four_bit: the adapter was trained on the base in 4 bits.
     """
-    base = AutoModelForCausalLM.from_pretrained(base_folder, dtype=torch.float32)
+    base: Any = AutoModelForCausalLM.from_pretrained(base_folder, dtype=torch.float32)
+    if four_bit:
+        round_linears(base, base.get_output_embeddings())
     merged: Any = PeftModel.from_pretrained(base, adapter_folder).merge_and_unload(safe_merge=True)
     merged.to(dtype=torch.bfloat16)
     merged.save_pretrained(target)

@@ -1,7 +1,7 @@
 """Tells those who wait how a training goes, asks for held-out evaluations at planned steps, marks checkpoints."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,18 @@ def evaluation_steps(total_steps: int, evaluations: int) -> frozenset[int]:
     return frozenset(max(1, round(total_steps * part / evaluations)) for part in range(1, evaluations + 1))
 
 
+def stopped_improving(losses: Sequence[float], patience: int) -> bool:
+    """True if none of the last evaluations was better than the best before them.
+
+    Args:
+        losses: held-out, in order; the first is the base's.
+        patience: evaluations to wait for; 0 waits for ever.
+    """
+    if patience == 0 or len(losses) <= patience:
+        return False
+    return min(losses[-patience:]) >= min(losses[:-patience])
+
+
 def duration_text(seconds: float) -> str:
     """A duration for people: ``45 s`` or ``2 min``."""
     return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
@@ -37,11 +49,18 @@ class RunProgress(TrainerCallback):
         evaluate_after: from `evaluation_steps`.
         step_tokens: tokens of each step, first step first.
         checkpoints: folder of the checkpoints.
+        patience: as in `stopped_improving`.
     """
 
     def __init__(
-        self, context: JobContext, evaluate_after: frozenset[int], step_tokens: list[int], checkpoints: Path
+        self,
+        context: JobContext,
+        evaluate_after: frozenset[int],
+        step_tokens: list[int],
+        checkpoints: Path,
+        patience: int = 0,
     ) -> None:
+        self._patience = patience
         self._context = context
         self._evaluate_after = evaluate_after
         self._step_tokens = step_tokens
@@ -87,6 +106,16 @@ class RunProgress(TrainerCallback):
             if logs and name in logs:
                 self._figures[key] = float(logs[name])
         self._report(state)
+
+    def on_evaluate(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> TrainerControl:
+        """End the run when the held-out loss has stopped improving; the history survives a resume."""
+        losses = [float(entry["eval_loss"]) for entry in state.log_history if "eval_loss" in entry]
+        if stopped_improving(losses, self._patience):
+            self._context.log(f"held-out loss has not improved in {self._patience} evaluations: stopping early")
+            control.should_training_stop = True
+        return control
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """Mark the checkpoint that was just written."""

@@ -3,6 +3,7 @@
 import json
 import logging
 import math
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,9 +20,11 @@ from jeeves_shared.contracts.recipes import TrainRecipe
 from jeeves_shared.jobs.worker import JobContext
 from jeeves_trainer.batches import Batch, Collator, check_labels, collate, plan_batches
 from jeeves_trainer.checkpoints import CHECKPOINT_PREFIX, resume_point
+from jeeves_trainer.four_bit import load_four_bit, restore_adapter_precision
 from jeeves_trainer.gradient_check import check_gradients
-from jeeves_trainer.layout import checkpoints_folder
+from jeeves_trainer.layout import checkpoints_folder, micro_batch_note
 from jeeves_trainer.loss import answer_loss_sum, mean_answer_loss
+from jeeves_trainer.out_of_memory import within_memory
 from jeeves_trainer.progress import RunProgress, evaluation_steps
 from jeeves_trainer.rendering import RenderedSample, Renderer
 
@@ -114,7 +117,7 @@ def tune(
     samples: Samples,
     context: JobContext,
 ) -> TunedAdapter:
-    """Train an adapter, or go on from the last complete checkpoint.
+    """Train an adapter, or go on from the last complete checkpoint; with smaller micro batches where memory runs out.
 
     Args:
         recipe: validated.
@@ -125,8 +128,26 @@ def tune(
 
     Raises:
         LabelsWrong, GradientsWrong: the checks before the run failed.
+        OutOfMemory: not even one sample at a time fits.
         JobCancelled: the job was asked to stop.
     """
+    checkpoints = checkpoints_folder(context.work_dir)
+    return within_memory(
+        recipe,
+        lambda fitting: _tune(fitting, base_folder, tokenizer, samples, context),
+        lambda: shutil.rmtree(checkpoints, ignore_errors=True),
+        micro_batch_note(context.work_dir),
+        context.log,
+    )
+
+
+def _tune(
+    recipe: TrainRecipe,
+    base_folder: Path,
+    tokenizer: PreTrainedTokenizerBase,
+    samples: Samples,
+    context: JobContext,
+) -> TunedAdapter:
     renderer = Renderer(tokenizer)
     pad_id = renderer.end_token  # never attended to, never labelled
     plan = _plan(recipe, samples.training)
@@ -136,7 +157,9 @@ def tune(
     checkpoints = checkpoints_folder(context.work_dir)
     resume = resume_point(checkpoints)
     evaluate_after = evaluation_steps(len(step_tokens), recipe.evaluations_per_run)
-    progress = RunProgress(context, evaluate_after, step_tokens, checkpoints)
+    progress = RunProgress(
+        context, evaluate_after, step_tokens, checkpoints, patience=recipe.early_stopping_evaluations
+    )
     trainer = AnswerTrainer(
         held_out=_held_out_batches(samples.held_out, recipe, pad_id),
         bfloat16=recipe.dtype == "bfloat16",
@@ -149,10 +172,11 @@ def tune(
         callbacks=[progress],
     )
     trainer.remove_callback(PrinterCallback)
+    restore_adapter_precision(model)
     if resume:
         context.log(f"resuming from {resume.name}")
     trainer.train(resume_from_checkpoint=str(resume) if resume else None)
-    return _outcome(trainer.state.log_history, checkpoints, len(step_tokens), progress.tokens_per_second)
+    return _outcome(trainer.state.log_history, checkpoints, trainer.state.global_step, progress.tokens_per_second)
 
 
 def _plan(recipe: TrainRecipe, training: Sequence[RenderedSample]) -> list[list[int]]:
@@ -185,11 +209,23 @@ def _check(
     return f"labels right on {checked} batches, gradient within {error:.2%} of float32"
 
 
+def training_device() -> torch.device:
+    """Where a run computes: the current GPU, or the CPU."""
+    return torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else torch.device("cpu")
+
+
 def _model_with_adapter(recipe: TrainRecipe, base_folder: Path) -> PeftModel:
-    # The base stays in bfloat16 and frozen, the adapter is float32: small updates would be lost in 8 bits.
+    # The base stays in bfloat16 (or 4 bits) and frozen, the adapter is float32: small updates would be lost in 8 bits.
     dtype = torch.bfloat16 if recipe.dtype == "bfloat16" else torch.float32
     torch.manual_seed(recipe.seed)
-    base = AutoModelForCausalLM.from_pretrained(base_folder, dtype=dtype)
+    base: Any
+    if recipe.method == "qlora":
+        base = load_four_bit(str(base_folder), dtype, training_device())
+    else:
+        base = AutoModelForCausalLM.from_pretrained(base_folder, dtype=dtype)
+        base.to(training_device())
+    if recipe.gradient_checkpointing:
+        base.gradient_checkpointing_enable({"use_reentrant": False})
     lora = LoraConfig(
         r=recipe.lora.rank,
         lora_alpha=recipe.lora.alpha,
@@ -227,7 +263,7 @@ def _arguments(recipe: TrainRecipe, checkpoints: Path, *, steps: int, resumed: b
         warmup_steps=math.ceil(recipe.warmup_ratio * steps),
         max_grad_norm=recipe.max_grad_norm,
         weight_decay=recipe.weight_decay,
-        optim="adamw_torch",
+        optim=recipe.optimizer if torch.cuda.is_available() else "adamw_torch",  # pages are a GPU's; equal updates
         bf16=False,  # autocast is part of the loss
         use_cpu=not torch.cuda.is_available(),
         seed=recipe.seed,

@@ -107,7 +107,7 @@ class TrainingRun:
     def _merge_and_convert(self, base: PreparedModel, tuned: TunedAdapter, template: str) -> Path:
         recipe, work_dir = self.body.recipe, self.context.work_dir
         self.context.report(_MERGE, "merging the adapter in BF16")
-        merge_adapter(base.folder, tuned.folder, work_dir / "merged")
+        merge_adapter(base.folder, tuned.folder, work_dir / "merged", four_bit=recipe.method == "qlora")
         name = f"{recipe.base_model.name}-{FINE_TUNE}"
         converted, merged = work_dir / "converted.gguf", work_dir / f"{name}-BF16.gguf"
         convert_to_gguf(

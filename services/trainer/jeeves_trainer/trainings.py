@@ -57,7 +57,6 @@ def check_request(body: TrainingRequest) -> None:
                 body.dataset.prompt_sha256 != PROMPT_SHA256,
                 f"data set {body.dataset.id} was made for other prompt rules: curate it again",
             ),
-            (body.recipe.method == "qlora", "method qlora is not part of this release yet: use lora"),
             (body.dataset.train_samples == 0, f"data set {body.dataset.id} has no training sample"),
             (body.dataset.evaluation_samples == 0, f"data set {body.dataset.id} has no evaluation sample"),
         )

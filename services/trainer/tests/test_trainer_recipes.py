@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from pydantic import ValidationError
 
 from jeeves_shared.artifacts import ArtifactStore
 from jeeves_shared.contracts.recipes import BaseModelSource, EvaluateRecipe, TrainRecipe
@@ -45,14 +46,31 @@ def request_body(tmp_path, make_dataset) -> TrainingRequest:
 def test_all_mistakes_at_once(request_body: TrainingRequest):
     wrong = request_body.model_copy(
         update={
-            "recipe": request_body.recipe.model_copy(update={"method": "qlora"}),
-            "dataset": request_body.dataset.model_copy(update={"prompt_sha256": "f" * 64, "evaluation_samples": 0}),
+            "dataset": request_body.dataset.model_copy(
+                update={"prompt_sha256": "f" * 64, "evaluation_samples": 0, "train_samples": 0}
+            ),
         }
     )
     with pytest.raises(RecipeError) as caught:
         check_request(wrong)
     assert len(caught.value.errors) == 3
     check_request(request_body)
+
+
+def test_a_recipe_with_five_mistakes_names_all_five(request_body: TrainingRequest):
+    wrong = {
+        **request_body.recipe.model_dump(mode="json"),
+        "learning_rate": 0,
+        "method": "qlorra",
+        "gradient_checkpointing": True,
+        "quantizations": ["Q8_0", "Q9_K"],
+        "epoch": 3,
+    }
+    with pytest.raises(ValidationError) as caught:
+        TrainRecipe.model_validate(wrong)
+    assert {error["loc"][0] for error in caught.value.errors()} == {
+        *("learning_rate", "method", "gradient_checkpointing", "quantizations", "epoch")
+    }
 
 
 def test_identity_is_of_inputs_and_recipe(request_body: TrainingRequest):

