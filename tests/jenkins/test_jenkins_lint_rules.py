@@ -129,7 +129,7 @@ def test_any_mixture_of_words_gets_a_verdict(words: list[str], linter: Jenkinsfi
 
 def _lint(*arguments: object, stdin: str = "") -> subprocess.CompletedProcess[str]:
     command = [Path(sys.executable).parent / "jeeves", "lint", *map(str, arguments)]
-    return subprocess.run(command, input=stdin, capture_output=True, text=True, check=False, timeout=120)
+    return subprocess.run(command, input=stdin, capture_output=True, text=True, check=False, timeout=600)
 
 
 def test_the_command_says_what_is_wrong_where(tmp_path: Path) -> None:

@@ -223,7 +223,8 @@ class GroovyParser:
                 "JAVA_OPTS": "-Xss8m -Xmx512m -XX:+UseSerialGC -XX:TieredStopAtLevel=1",
             },
         )
-        self._answers = answers = queue.Queue()
+        answers: queue.Queue[str] = queue.Queue()
+        self._answers = answers
         threading.Thread(target=_forward, args=(process, answers), daemon=True).start()
         return process
 

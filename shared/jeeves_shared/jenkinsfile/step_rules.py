@@ -198,7 +198,7 @@ def check_secrets(statements: tuple[Node, ...], report: Report) -> None:
                 report.add(
                     text,
                     "secret-interpolated",
-                    f"The secret {name} gets into the shell line in clear: use single quotes, so that the shell reads it.",
+                    f"The secret {name} gets into the shell line in clear: use single quotes, the shell reads it.",
                     "warning",
                 )
 
