@@ -17,10 +17,11 @@ from jeeves_cli import run as run_command
 from jeeves_cli.ask import ask as ask_gateway
 from jeeves_cli.ask import read_batch, stream
 from jeeves_cli.bundle import Bundle
-from jeeves_cli.client import ServiceClient
+from jeeves_cli.ci import ci_app
+from jeeves_cli.client import ServiceClient, cancel_jobs_when_terminated
 from jeeves_cli.display import ConsoleDisplay, evaluation_table, make_display
 from jeeves_cli.endpoints import DEFAULT_PORTS, data_dir
-from jeeves_cli.exits import CommandError, Exit
+from jeeves_cli.exits import CommandError, Exit, Terminated
 from jeeves_cli.keys import keys_app, switch_app
 from jeeves_cli.lint import lint
 from jeeves_cli.pipeline import Pipeline, Recipes
@@ -49,6 +50,7 @@ app = typer.Typer(
 )
 app.add_typer(keys_app, name="keys")
 app.add_typer(switch_app, name="switch")
+app.add_typer(ci_app, name="ci")
 app.command("lint")(lint)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON on standard output, nothing else.")]
@@ -69,11 +71,14 @@ DEFAULT_EVALUATE = JOBS_DIR / "evaluate" / "default.yaml"
 
 def run() -> None:
     """Entry point: every error becomes one message and an exit code."""
+    cancel_jobs_when_terminated()
     try:
         code = app(standalone_mode=False)
     except CommandError as exc:
         print(f"jeeves: {exc.detail}", file=sys.stderr)
         sys.exit(exc.code)
+    except Terminated:
+        sys.exit(Exit.INTERRUPTED)
     except typer.Abort:
         sys.exit(Exit.FAILED)
     except typer.Exit as exc:

@@ -5,6 +5,6 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from declarative_runner import runner  # noqa: E402
+from declarative_runner import runner
 
 __all__ = ["runner"]

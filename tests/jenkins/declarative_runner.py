@@ -74,11 +74,22 @@ class DeclarativeRunner:
     """Compiles the runner once; runs builds."""
 
     def __init__(self, classes: Path) -> None:
-        self.environment = {**os.environ, "JAVA_HOME": java_home() or "", "JAVA_OPTS": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"}
+        self.environment = {
+            **os.environ,
+            "JAVA_HOME": java_home() or "",
+            "JAVA_OPTS": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC",
+        }
         self.classes = classes
-        sources = [str(path.relative_to(SOURCES)) for path in sorted(SOURCES.rglob("*.groovy")) if path.name != "run.groovy"]
+        sources = [
+            str(path.relative_to(SOURCES)) for path in sorted(SOURCES.rglob("*.groovy")) if path.name != "run.groovy"
+        ]
         done = subprocess.run(
-            ["groovyc", "-d", classes, *sources], cwd=SOURCES, env=self.environment, capture_output=True, text=True, check=False
+            ["groovyc", "-d", classes, *sources],
+            cwd=SOURCES,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            check=False,
         )
         assert done.returncode == 0, done.stdout + done.stderr
 
@@ -106,7 +117,8 @@ class DeclarativeRunner:
         state.mkdir(parents=True, exist_ok=True)
         description = state / "build.json"
         description.write_text(
-            json.dumps({**spec, "env": dict(env or {}), "jenkinsfile": str(jenkinsfile), "state": str(state)}), encoding="utf-8"
+            json.dumps({**spec, "env": dict(env or {}), "jenkinsfile": str(jenkinsfile), "state": str(state)}),
+            encoding="utf-8",
         )
         environment = {**self.environment, "PATH": os.pathsep.join([*map(str, path), os.environ["PATH"]])}
         command = ["groovy", "-cp", str(self.classes), str(SOURCES / "run.groovy"), str(description)]
@@ -134,7 +146,7 @@ class DeclarativeRunner:
                 if process.poll() is None and not (events and events[-1]["event"] == "finished"):
                     process.kill()
             assert process.stderr is not None
-            assert events, process.stderr.read()
+            assert events and events[-1]["event"] == "finished", (events[-5:], process.stderr.read())
         return Finished(events, state)
 
 

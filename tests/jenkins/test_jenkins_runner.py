@@ -44,7 +44,9 @@ pipeline {
                     steps {
                         unstash 'greeting'
                         sh 'cat greeting.txt'
-                        withCredentials([usernamePassword(credentialsId: 'login', usernameVariable: 'U', passwordVariable: 'P')]) {
+                        withCredentials([
+                            usernamePassword(credentialsId: 'login', usernameVariable: 'U', passwordVariable: 'P')
+                        ]) {
                             sh 'echo "$U:$P"'
                         }
                     }
@@ -143,7 +145,9 @@ def busy(tmp_path: Path) -> Path:
 
 
 def _run(runner: DeclarativeRunner, file: Path, **spec: Any) -> Finished:
-    return runner.run(file, file.parent / f"state{spec.get('number', 1)}", agents=AGENTS, credentials=CREDENTIALS, **spec)
+    return runner.run(
+        file, file.parent / f"state{spec.get('number', 1)}", agents=AGENTS, credentials=CREDENTIALS, **spec
+    )
 
 
 def test_a_build_with_all_directives(runner: DeclarativeRunner, busy: Path) -> None:
@@ -214,7 +218,9 @@ pipeline {
             agent { label 'gpu' }
             steps {
                 unstash 'made'
-                sh 'cat made.txt; if [ -e ../../hurry ]; then exit 0; fi; echo going; sleep 300 & echo $! > ../../child; wait'
+                sh '''cat made.txt
+                    if [ -e ../../hurry ]; then exit 0; fi
+                    echo going; sleep 300 & echo $! > ../../child; wait'''
             }
             post {
                 aborted {

@@ -22,6 +22,7 @@ class Build {
     volatile String displayName
     volatile boolean aborted
     Map<String, Object> libraries = [:]
+    Script script
 
     Build(Map spec, PrintStream out) {
         this.spec = spec
@@ -64,12 +65,13 @@ class Build {
     void lose(String agent) {
         lostAgents << agent
         event('agent-lost', [agent: agent])
-        processes.each { stop(it) }
+        // A machine that is gone says nothing to its processes.
+        processes.each { stop(it, 'KILL') }
     }
 
     /** End a step's process and all that it started. */
-    static void stop(Process process) {
-        ["kill", "-TERM", "--", "-${process.pid()}"].execute().waitFor()
+    static void stop(Process process, String signal = 'TERM') {
+        ["kill", "-${signal}".toString(), "--", "-${process.pid()}"].execute().waitFor()
         Thread.startDaemon {
             sleep(10_000)
             if (process.alive) ["kill", "-KILL", "--", "-${process.pid()}"].execute().waitFor()

@@ -5,8 +5,10 @@ class Block {
     final List<Map> calls = []
     final Map<String, Object> assigned = [:]
 
-    static Block of(Closure body) {
+    static Block of(Closure given) {
         def block = new Block()
+        // A copy: the cells of a matrix read the same block at the same time.
+        Closure body = given.clone() as Closure
         body.delegate = new Recorder(block)
         body.resolveStrategy = Closure.DELEGATE_FIRST
         body.call()
@@ -69,7 +71,7 @@ class Declarative {
             withEnvironment(top.closure('environment'), true) {
                 try {
                     stages(Block.of(top.closure('stages')).all('stage'))
-                } catch (Exception failed) {
+                } catch (Throwable failed) {
                     failure(failed)
                 }
                 post(top.closure('post'), build.currentResult, build.spec.previous?.result as String)
@@ -81,7 +83,7 @@ class Declarative {
     private void guarded(String what, Closure body) {
         try {
             body.call()
-        } catch (Exception failed) {
+        } catch (Throwable failed) {
             failure(failed)
         }
         if (build.result == null) build.result = 'SUCCESS'
@@ -129,6 +131,7 @@ class Declarative {
         if (block == null) return body.call()
         Context context = Context.current()
         def collected = new Block()
+        block = block.clone() as Closure
         block.delegate = new EnvironmentValues(collected)
         block.resolveStrategy = Closure.DELEGATE_FIRST
         block.call()
@@ -214,7 +217,7 @@ class Declarative {
             }
             try {
                 stage(name, call.args.find { it instanceof Closure } as Closure)
-            } catch (Exception problem) {
+            } catch (Throwable problem) {
                 failed = problem
                 failure(problem)
             }
@@ -247,7 +250,7 @@ class Declarative {
             boolean ran = true
             try {
                 ran = content(name, block, status)
-            } catch (Exception failed) {
+            } catch (Throwable failed) {
                 status.worsen(failed instanceof Interrupted ? failed.result : 'FAILURE')
                 throw failed
             } finally {
@@ -276,7 +279,7 @@ class Declarative {
                         Throwable failed = null
                         try {
                             work(block)
-                        } catch (Exception problem) {
+                        } catch (Throwable problem) {
                             failed = problem
                             String result = problem instanceof Interrupted ? problem.result : 'FAILURE'
                             status.worsen(result)
@@ -311,7 +314,7 @@ class Declarative {
     private void reportedStage(String name, Closure body, Map<String, String> axes) {
         try {
             stage(name, body, axes)
-        } catch (Exception failed) {
+        } catch (Throwable failed) {
             failure(failed)
             throw new Reported(failed)
         }
@@ -402,7 +405,7 @@ class Declarative {
             build.event('post', [condition: name, path: Context.current().path])
             try {
                 Steps.instance.body(Context.current().with(inPost: true, deadline: Long.MAX_VALUE), body)
-            } catch (Exception failed) {
+            } catch (Throwable failed) {
                 build.say("Error when executing ${name} post condition: ${failed.message}")
                 failure(failed)
             }

@@ -1,3 +1,5 @@
+import org.jenkinsci.plugins.workflow.steps.FlowInterruptedException
+
 /** A step failed, as Jenkins' AbortException: the message is all there is to say. */
 class StepFailed extends RuntimeException {
     StepFailed(String message) {
@@ -5,8 +7,15 @@ class StepFailed extends RuntimeException {
     }
 }
 
+/** No plugin of the controller gives such a step. */
+class NoSuchStep extends NoSuchMethodError {
+    NoSuchStep(String name) {
+        super("No such DSL method '${name}' found among steps")
+    }
+}
+
 /** The build, or a part of it, was stopped; the result is that of whoever stopped it. */
-class Interrupted extends RuntimeException {
+class Interrupted extends FlowInterruptedException {
     final String result
 
     Interrupted(String message, String result = 'ABORTED') {

@@ -24,7 +24,10 @@ class Steps {
         def library = build().libraries[name]
         if (library != null) return library.call(*arguments)
         if (metaClass.respondsTo(this, name, *arguments)) return metaClass.invokeMethod(this, name, arguments as Object[])
-        throw new NoSuchMethodError("No such DSL method '${name}' found among steps")
+        Object[] given = arguments as Object[]
+        Script file = build().script
+        if (file.metaClass.pickMethod(name, given*.class as Class[]) != null) return file.metaClass.invokeMethod(file, name, given)
+        throw new NoSuchStep(name)
     }
 
     Object variable(String name) {
@@ -40,8 +43,9 @@ class Steps {
         throw new MissingPropertyException(name, Steps)
     }
 
-    Object body(Context context, Closure block) {
+    Object body(Context context, Closure given) {
         context.build.check(context)
+        Closure block = given.clone() as Closure
         block.delegate = this
         block.resolveStrategy = Closure.DELEGATE_FIRST
         context.run { block.call() }
@@ -120,7 +124,7 @@ class Steps {
         } catch (Interrupted interrupted) {
             if (a.catchInterruptions == false || build().aborted) throw interrupted
             caught(a, interrupted)
-        } catch (Exception failed) {
+        } catch (Throwable failed) {
             caught(a, failed)
         }
         null
@@ -150,7 +154,7 @@ class Steps {
                 return body(at(), block)
             } catch (Interrupted interrupted) {
                 throw interrupted
-            } catch (Exception failed) {
+            } catch (Throwable failed) {
                 if (attempt >= count) throw failed
                 build().say("ERROR: ${failed.message}\nRetrying (${count - attempt} more)")
             }

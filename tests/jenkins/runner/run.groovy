@@ -32,8 +32,9 @@ context.run {
         }
     }
     try {
-        shell.parse(new File(spec.jenkinsfile as String)).run()
-    } catch (Exception failed) {
+        build.script = shell.parse(new File(spec.jenkinsfile as String))
+        build.script.run()
+    } catch (Throwable failed) {
         build.worsen(failed instanceof Interrupted ? failed.result : 'FAILURE')
         build.say("ERROR: ${failed.message ?: failed}")
     }
