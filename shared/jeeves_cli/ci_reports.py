@@ -79,7 +79,7 @@ def _junit(report: EvaluationReport) -> bytes:
         SubElement(case, "system-out").text = condition.reason
         if not condition.passed:
             SubElement(case, "failure", message=condition.reason)
-    return tostring(suite, encoding="utf-8", xml_declaration=True)
+    return bytes(tostring(suite, encoding="utf-8", xml_declaration=True))
 
 
 def _dataset_card(dataset: DatasetManifest) -> bytes:
