@@ -13,7 +13,7 @@ import httpx
 import typer
 from prometheus_client.parser import text_string_to_metric_families
 
-from jeeves_cli.ci_reports import write_reports
+from jeeves_cli.ci_reports import read_manifest, write_reports
 from jeeves_cli.client import ServiceClient
 from jeeves_cli.display import SilentDisplay
 from jeeves_cli.endpoints import SERVICES
@@ -86,7 +86,7 @@ def review(
 
     Beside the result it writes the same name with .txt: `review` or `go on`.
     """
-    new = DatasetManifest.model_validate_json(dataset.read_bytes())
+    new = read_manifest(DatasetManifest, dataset)
     old = _champions_dataset(Pipeline(SilentDisplay()))
     changes = {} if old is None else _changes(old, new)
     large = {name: change for name, change in changes.items() if abs(change) > max_change}
@@ -129,7 +129,7 @@ def choose(
 
     Writes chosen.json and, for the steps after it, chosen-model.json, chosen-report.json and title.txt.
     """
-    reports = [EvaluationReport.model_validate_json(path.read_bytes()) for path in manifests.glob("report-*.json")]
+    reports = [read_manifest(EvaluationReport, path) for path in manifests.glob("report-*.json")]
     passed = sorted((one for one in reports if one.passed), key=lambda one: one.file.size_bytes)
     if not passed:
         refused = [
@@ -143,7 +143,7 @@ def choose(
         _give({"passed": False, "reason": reason}, manifests / "chosen.json", as_json)
         return Exit.GATE_REFUSED
     chosen = passed[0]
-    model = ModelManifest.model_validate_json((manifests / f"model-{chosen.quantization}.json").read_bytes())
+    model = read_manifest(ModelManifest, manifests / f"model-{chosen.quantization}.json")
     for name, contract in (("model", model), ("report", chosen)):
         write_atomic(manifests / f"chosen-{name}.json", contract.model_dump_json(indent=2).encode("utf-8"))
     _word(manifests / "title.txt", f"v{model.version} {chosen.quantization}")
@@ -164,8 +164,8 @@ def canary(
     as_json: AsJson = False,
 ) -> int:
     """Let the gateway serve the candidate and watch; worse: roll back and exit 3. The registry's champion stays."""
-    model = ModelManifest.model_validate_json((manifests / "chosen-model.json").read_bytes())
-    report = EvaluationReport.model_validate_json((manifests / "chosen-report.json").read_bytes())
+    model = read_manifest(ModelManifest, manifests / "chosen-model.json")
+    report = read_manifest(EvaluationReport, manifests / "chosen-report.json")
     if not report.passed:
         raise CommandError("The gate refused this model: it serves no one.", Exit.GATE_REFUSED)
     model_file(model, report.quantization)

@@ -35,16 +35,16 @@ def write_reports(manifests: Path, out: Path) -> list[Path]:
         CommandError: a manifest cannot be read.
     """
     files: dict[str, bytes] = {}
-    reports = [_read(EvaluationReport, path) for path in sorted(manifests.glob("report-*.json"))]
+    reports = [read_manifest(EvaluationReport, path) for path in sorted(manifests.glob("report-*.json"))]
     for report in reports:
         files[f"gate-{report.quantization}.xml"] = _junit(report)
     if (path := manifests / "dataset.json").is_file():
-        files["dataset-card.html"] = _dataset_card(_read(DatasetManifest, path))
-    models = [_read(ModelManifest, path) for path in sorted(manifests.glob("model-*.json"))]
+        files["dataset-card.html"] = _dataset_card(read_manifest(DatasetManifest, path))
+    models = [read_manifest(ModelManifest, path) for path in sorted(manifests.glob("model-*.json"))]
     if models:
         files["model-card.html"] = _model_card(models, reports)
     if (path := manifests / "training.json").is_file():
-        training = _read(TrainingManifest, path)
+        training = read_manifest(TrainingManifest, path)
         files["loss.csv"] = _csv(
             {"before": training.eval_loss_before, "held-out": training.eval_loss, "training": training.train_loss}
         )
@@ -58,9 +58,16 @@ def write_reports(manifests: Path, out: Path) -> list[Path]:
     return [out / name for name in files]
 
 
-def _read(contract: type[C], path: Path) -> C:
+def read_manifest(contract: type[C], path: Path) -> C:
+    """A manifest from a file.
+
+    Raises:
+        CommandError: there is no such file, or it is another kind of manifest.
+    """
     try:
         return contract.model_validate_json(path.read_bytes())
+    except OSError as exc:
+        raise CommandError(f"{path} cannot be read: {exc.strerror}.", Exit.USAGE) from exc
     except ValidationError as exc:
         raise CommandError(f"{path} is not a {contract.__name__}: run the step before again.", Exit.USAGE) from exc
 

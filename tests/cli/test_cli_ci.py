@@ -34,7 +34,8 @@ def _dataset(pairs: int, name: str = "data-new") -> dict[str, Any]:
 
 def _model(kind: str, size: int, version: int, dataset: str = "data-old") -> dict[str, Any]:
     return {
-        "id": f"model-{version}", "name": "jeeves-test", "version": version, "base_model": "tiny", "base_licence": "MIT",
+        "id": f"model-{version}", "name": "jeeves-test", "version": version, "base_model": "tiny",
+        "base_licence": "MIT",
         "dataset_id": dataset, "training_id": "t", "recipe_sha256": SHA, "architecture": "llama",
         "template_sha256": SHA, "prompt_sha256": SHA, "created_at": AT,
         "files": [{"quantization": kind, "artifact": _file(f"{kind}.gguf", size)}],
@@ -44,7 +45,8 @@ def _model(kind: str, size: int, version: int, dataset: str = "data-old") -> dic
 def _report(kind: str, size: int, version: int, passed: bool) -> dict[str, Any]:
     estimate = {"value": 1.5, "low": 1.4, "high": 1.6}
     return {
-        "id": f"report-{kind}", "model_id": f"model-{version}", "file": _file(f"{kind}.gguf", size), "quantization": kind,
+        "id": f"report-{kind}", "model_id": f"model-{version}", "quantization": kind,
+        "file": _file(f"{kind}.gguf", size),
         "engine": "llama.cpp", "dataset_id": "data-new", "evaluation_sha256": SHA, "passed": passed, "samples": [],
         "created_at": AT,
         "metrics": [
@@ -79,7 +81,7 @@ class Services:
                 self.end_headers()
                 self.wfile.write(data)
 
-            do_GET = do_PUT = do_POST = do_DELETE = _give
+            do_GET = do_PUT = do_POST = do_DELETE = _give  # noqa: N815
 
             def log_message(self, *arguments: Any) -> None:
                 pass
@@ -88,8 +90,10 @@ class Services:
         self.url = f"http://127.0.0.1:{self.server.server_port}"
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
 
-    def answer(self, method: str, path: str, body: dict[str, Any]) -> tuple[int, Any]:
-        job = {"id": "job-1", "kind": "trainings", "state": "running", "created_at": AT, "input_sha256": SHA}
+    def answer(  # noqa: PLR0911
+        self, method: str, path: str, body: dict[str, Any]
+    ) -> tuple[int, Any]:
+        job = {"id": "job-1", "kind": "trainings", "state": "running", "attempt": 1, "progress": {}, "created_at": AT}
         match method, path.partition("?")[0]:
             case "GET", "/readyz":
                 return (503, {"missing": {"engine": "starting"}}) if self.not_ready else (200, {"status": "ready"})
