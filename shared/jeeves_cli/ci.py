@@ -66,8 +66,10 @@ def preflight(
 
 def _not_ready(service: str) -> str:
     client = ServiceClient(service)
+    # A new gateway is alive but not ready: model and index are what the pipeline brings.
+    probe = "healthz" if service == "gateway" else "readyz"
     try:
-        response = httpx.get(f"{client.url}/readyz", timeout=10.0, trust_env=client.trust_env)
+        response = httpx.get(f"{client.url}/{probe}", timeout=10.0, trust_env=client.trust_env)
     except httpx.TransportError:
         return f"the {service} does not answer at {client.url}"
     if response.status_code == httpx.codes.OK:

@@ -26,6 +26,7 @@ from jeeves_cli.keys import keys_app, switch_app
 from jeeves_cli.lint import lint
 from jeeves_cli.pipeline import Pipeline, Recipes
 from jeeves_cli.recipes import load_recipe, recipe_for_source, with_absolute_locations
+from jeeves_cli.retrain import retrain
 from jeeves_shared.artifacts import write_atomic
 from jeeves_shared.contracts.answers import Answer
 from jeeves_shared.contracts.base import Contract
@@ -52,6 +53,7 @@ app.add_typer(keys_app, name="keys")
 app.add_typer(switch_app, name="switch")
 app.add_typer(ci_app, name="ci")
 app.command("lint")(lint)
+app.command("retrain")(retrain)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON on standard output, nothing else.")]
 Out = Annotated[Path | None, typer.Option("--out", help="Write the manifest to this file.")]

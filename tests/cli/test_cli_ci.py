@@ -95,6 +95,8 @@ class Services:
     ) -> tuple[int, Any]:
         job = {"id": "job-1", "kind": "trainings", "state": "running", "attempt": 1, "progress": {}, "created_at": AT}
         match method, path.partition("?")[0]:
+            case "GET", "/healthz":
+                return 200, {"status": "ok"}
             case "GET", "/readyz":
                 return (503, {"missing": {"engine": "starting"}}) if self.not_ready else (200, {"status": "ready"})
             case "GET", "/metrics":

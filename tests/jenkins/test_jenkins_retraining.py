@@ -1,7 +1,12 @@
 """Retraining through python-jenkins, against the simulator: once per request, whatever the controller does."""
 
+import json
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from itertools import groupby
+from pathlib import Path
 
 import jenkins
 import pytest
@@ -133,6 +138,24 @@ def test_who_may_not_is_told_what_is_missing(controller: JenkinsSimulator) -> No
     with pytest.raises(PipelineMissing):
         RetrainingTrigger(controller.url, "nothing/here", user="ann", token="token-ann").start("one", {})
     assert controller.items == []
+
+
+def _retrain(controller: JenkinsSimulator, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
+    command = [Path(sys.executable).with_name("jeeves"), "retrain", "--request", "feedback-1", *arguments]
+    environment = {**os.environ, "JEEVES_JENKINS_URL": controller.url, "JEEVES_JENKINS_USER": "ann", **env}
+    return subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+
+
+def test_the_command_ends_as_the_build_does(controller: JenkinsSimulator) -> None:
+    controller.queue_looks = controller.build_looks = 0
+    controller.result = "UNSTABLE"
+    done = _retrain(controller, "--parameter", "FORCE=true", "--follow", "--json", JEEVES_JENKINS_TOKEN="token-ann")
+    assert done.returncode == 3, done.stderr
+    assert json.loads(done.stdout.splitlines()[-1])["result"] == "UNSTABLE"
+    assert controller.jobs[JOB][0].parameters == {"FORCE": "true", "JEEVES_REQUEST": "feedback-1"}
+    refused = _retrain(controller, JEEVES_JENKINS_TOKEN="wrong")
+    assert refused.returncode == 1
+    assert "Job/Build" in refused.stderr
 
 
 def test_what_a_build_left_can_be_read(controller: JenkinsSimulator) -> None:
