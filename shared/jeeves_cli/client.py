@@ -1,10 +1,12 @@
 """HTTP to the services: typed errors, and jobs that are followed across restarts of their service."""
 
 import os
+import signal
 import time
 import uuid
 from collections.abc import Callable
 from functools import partial
+from types import FrameType
 from typing import Any, TypeVar
 
 import httpx
@@ -12,7 +14,7 @@ from httpx_sse import SSEError, connect_sse
 from pydantic import ValidationError
 
 from jeeves_cli.endpoints import service_url
-from jeeves_cli.exits import CommandError, Exit, JobFailed, ServiceUnreachable
+from jeeves_cli.exits import CommandError, Exit, JobFailed, ServiceUnreachable, Terminated
 from jeeves_shared.contracts.base import Contract
 from jeeves_shared.contracts.jobs import FINAL_STATES, Job, JobEvent, JobProgress
 from jeeves_shared.contracts.problems import Problem
@@ -109,9 +111,13 @@ class ServiceClient:
         key = {"Idempotency-Key": uuid.uuid4().hex}
         job = Job.model_validate(self._patiently(lambda: self.request("POST", f"/v1/{kind}", body, headers=key)))
         after = 0
-        while job.state not in FINAL_STATES:
-            after = self._follow(kind, job.id, after, on_progress)
-            job = Job.model_validate(self._patiently(partial(self.request, "GET", f"/v1/{kind}/{job.id}")))
+        try:
+            while job.state not in FINAL_STATES:
+                after = self._follow(kind, job.id, after, on_progress)
+                job = Job.model_validate(self._patiently(partial(self.request, "GET", f"/v1/{kind}/{job.id}")))
+        except Terminated:
+            self.request("DELETE", f"/v1/{kind}/{job.id}")
+            raise
         if job.state != "succeeded" or job.result is None:
             raise JobFailed(kind, job.error.detail if job.error else f"the job was {job.state}")
         return result.model_validate(job.result)
@@ -165,6 +171,15 @@ class ServiceClient:
         raise CommandError(
             f"The {self.service} did not come up within {timeout_seconds:.0f} s; its log says why.", Exit.UNREACHABLE
         )
+
+
+def cancel_jobs_when_terminated() -> None:
+    """Let SIGTERM end the command through its job: an aborted build leaves no training behind."""
+
+    def stop(signal_number: int, frame: FrameType | None) -> None:
+        raise Terminated
+
+    signal.signal(signal.SIGTERM, stop)
 
 
 def _error_text(service: str, response: httpx.Response) -> str:

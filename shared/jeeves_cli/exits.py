@@ -3,6 +3,8 @@
 CommandError                     says what is wrong and what to do; ends the command with its exit code
 ├── ServiceUnreachable           no service at its address
 └── JobFailed                    a job ended in `failed` or `cancelled`
+
+Terminated                       SIGTERM; not an error
 """
 
 from enum import IntEnum
@@ -33,6 +35,10 @@ class CommandError(Exception):
         super().__init__(detail)
         self.detail = detail
         self.code = code
+
+
+class Terminated(BaseException):
+    """SIGTERM: whoever started the command, such as an aborted build, wants it and its job to end."""
 
 
 class ServiceUnreachable(CommandError):

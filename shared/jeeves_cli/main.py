@@ -17,15 +17,18 @@ from jeeves_cli import run as run_command
 from jeeves_cli.ask import ask as ask_gateway
 from jeeves_cli.ask import read_batch, stream
 from jeeves_cli.bundle import Bundle
-from jeeves_cli.client import ServiceClient
+from jeeves_cli.ci import ci_app
+from jeeves_cli.client import ServiceClient, cancel_jobs_when_terminated
 from jeeves_cli.display import ConsoleDisplay, evaluation_table, make_display
 from jeeves_cli.endpoints import DEFAULT_PORTS, data_dir
-from jeeves_cli.exits import CommandError, Exit
+from jeeves_cli.exits import CommandError, Exit, Terminated
 from jeeves_cli.keys import keys_app, switch_app
+from jeeves_cli.lint import lint
 from jeeves_cli.pipeline import Pipeline, Recipes
 from jeeves_cli.plans import plan_training
 from jeeves_cli.recipes import load_recipe, recipe_for_source, with_absolute_locations
 from jeeves_cli.suites.command import evaluate_suites
+from jeeves_cli.retrain import retrain
 from jeeves_shared.artifacts import write_atomic
 from jeeves_shared.contracts.answers import Answer
 from jeeves_shared.contracts.base import Contract
@@ -50,6 +53,9 @@ app = typer.Typer(
 )
 app.add_typer(keys_app, name="keys")
 app.add_typer(switch_app, name="switch")
+app.add_typer(ci_app, name="ci")
+app.command("lint")(lint)
+app.command("retrain")(retrain)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON on standard output, nothing else.")]
 Out = Annotated[Path | None, typer.Option("--out", help="Write the manifest to this file.")]
@@ -69,11 +75,14 @@ DEFAULT_EVALUATE = JOBS_DIR / "evaluate" / "default.yaml"
 
 def run() -> None:
     """Entry point: every error becomes one message and an exit code."""
+    cancel_jobs_when_terminated()
     try:
         code = app(standalone_mode=False)
     except CommandError as exc:
         print(f"jeeves: {exc.detail}", file=sys.stderr)
         sys.exit(exc.code)
+    except Terminated:
+        sys.exit(Exit.INTERRUPTED)
     except typer.Abort:
         sys.exit(Exit.FAILED)
     except typer.Exit as exc:

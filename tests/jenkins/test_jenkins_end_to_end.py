@@ -1,0 +1,120 @@
+"""The Jenkinsfile executed by the runner against real services: a new champion, nothing to do, then a refusal."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from declarative_runner import DeclarativeRunner, Finished
+
+ROOT = Path(__file__).parents[2]
+sys.path.insert(0, str(ROOT / "tests" / "e2e"))
+
+from bundle_process import JEEVES, BundleProcess, environment, free_ports  # noqa: E402
+
+pytestmark = [pytest.mark.e2e, pytest.mark.slow]
+STARTER_PACK = ROOT / "training-jobs" / "starter-pack"
+RECIPES = ROOT / "tests" / "e2e" / "recipes"
+AGENTS = [{"name": "cpu-1", "labels": ["jeeves"]}]
+
+
+class Services:
+    """The bundle, and builds against it."""
+
+    def __init__(self, folder: Path, runner: DeclarativeRunner) -> None:
+        self.folder = folder
+        self.runner = runner
+        self.ports = free_ports(4)
+        self.bundle = BundleProcess(["up"], folder / "data", self.ports)
+        self.bundle.wait_for(r"^logs: ", 600)
+        self.environment = environment(folder / "data", self.ports)
+        made = self.jeeves("keys", "create", "jenkins", *(f"--scope={scope}" for scope in ("admin", "operate", "chat")))
+        self.credentials = {"jeeves-api-key": json.loads(made)["key"], "jeeves-token": "not-asked-for-on-loopback"}
+
+    def jeeves(self, *arguments: str) -> str:
+        done = subprocess.run(
+            [JEEVES, *arguments], capture_output=True, text=True, env=self.environment, cwd=ROOT, check=False
+        )
+        assert done.returncode == 0, done.stderr + self.bundle.output
+        return done.stdout
+
+    def served(self) -> dict[str, Any]:
+        status = json.loads(self.jeeves("status", "--json"))
+        served: dict[str, Any] = status["gateway"]["status"]["model"]
+        return served
+
+    def build(self, number: int, **params: str) -> Finished:
+        names = ("GATEWAY_URL", "COLLECTOR_URL", "CURATOR_URL", "TRAINER_URL")
+        urls = {name: f"http://127.0.0.1:{port}" for name, port in zip(names, self.ports, strict=True)}
+        source = self.folder / "source"
+        if not source.exists():
+            source.mkdir()
+            shutil.copytree(ROOT / "training-jobs", source / "training-jobs")
+            shutil.copytree(RECIPES, source / "recipes")
+        build = self.runner.run(
+            ROOT / "Jenkinsfile",
+            self.folder / str(number),
+            number=number,
+            path=[Path(JEEVES).parent],
+            env={"HOME": os.environ["HOME"], "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "")},
+            agents=AGENTS,
+            credentials=self.credentials,
+            source=str(source),
+            params={
+                "SOURCE": str(self.folder / "documents"),
+                "PAIRS": str(self.folder / "pairs.jsonl"),
+                "TRAIN_RECIPE": "recipes/train-short.yaml",
+                "EVALUATE_RECIPE": "recipes/evaluate-short.yaml",
+                "CANARY_MINUTES": "0.1",
+                "FORCE": "true",
+                **urls,
+                **params,
+            },
+        )
+        (self.folder / f"tree-{number}.txt").write_text(build.tree() + "\n" + build.log, encoding="utf-8")
+        return build
+
+
+@pytest.fixture(scope="module")
+def services(tmp_path_factory: pytest.TempPathFactory, runner: DeclarativeRunner) -> Iterator[Services]:
+    given = os.environ.get("JEEVES_E2E_FOLDER")
+    folder = Path(given) if given else tmp_path_factory.mktemp("jenkins-e2e")
+    shutil.copytree(STARTER_PACK / "documents", folder / "documents", dirs_exist_ok=True)
+    pairs = [path.read_text(encoding="utf-8") for path in sorted((STARTER_PACK / "pairs").glob("*.jsonl"))]
+    (folder / "pairs.jsonl").write_text("".join(pairs), encoding="utf-8")
+    services = Services(folder, runner)
+    yield services
+    services.bundle.process.terminate()
+    services.bundle.process.wait(120)
+
+
+def test_a_changed_document_becomes_a_champion_and_then_nothing_is_left_to_do(services: Services) -> None:
+    page = services.folder / "documents" / "administration" / "java-requirements.adoc"
+    page.write_text(page.read_text(encoding="utf-8") + "\nA sentence that was not there before.\n", encoding="utf-8")
+    first = services.build(1)
+    assert first.result == "SUCCESS", first.tree() + first.log
+    assert "Promoted" in (first.description or "")
+    champion = services.served()
+    assert champion["version"] >= 1
+
+    again = services.build(2)
+    assert again.result == "SUCCESS", again.tree() + again.log
+    assert services.served() == champion
+    canary = json.loads((again.state / "archive" / "manifests" / "canary.json").read_text(encoding="utf-8"))
+    assert canary["state"] == "champion"
+
+    refused = services.build(3, EVALUATE_RECIPE="recipes/evaluate-strict.yaml", TRAIN_RECIPE="recipes/train-worse.yaml")
+    assert refused.result == "UNSTABLE", refused.tree() + refused.log
+    assert services.served() == champion
+
+    empty = services.folder / "empty"
+    empty.mkdir(exist_ok=True)
+    stopped = services.build(4, SOURCE=str(empty), PAIRS="")
+    assert stopped.result == "FAILURE"
+    assert stopped.stages()["Collect"] == "FAILURE"
+    assert services.served() == champion
