@@ -27,8 +27,8 @@ from jeeves_cli.lint import lint
 from jeeves_cli.pipeline import Pipeline, Recipes
 from jeeves_cli.plans import plan_training
 from jeeves_cli.recipes import load_recipe, recipe_for_source, with_absolute_locations
-from jeeves_cli.suites.command import evaluate_suites
 from jeeves_cli.retrain import retrain
+from jeeves_cli.suites.command import evaluate_suites
 from jeeves_shared.artifacts import write_atomic
 from jeeves_shared.contracts.answers import Answer
 from jeeves_shared.contracts.base import Contract
