@@ -24,6 +24,7 @@ from jeeves_cli.exits import CommandError, Exit
 from jeeves_cli.keys import keys_app, switch_app
 from jeeves_cli.pipeline import Pipeline, Recipes
 from jeeves_cli.recipes import load_recipe, recipe_for_source, with_absolute_locations
+from jeeves_cli.search import search
 from jeeves_shared.artifacts import write_atomic
 from jeeves_shared.contracts.answers import Answer
 from jeeves_shared.contracts.base import Contract
@@ -48,6 +49,7 @@ app = typer.Typer(
 )
 app.add_typer(keys_app, name="keys")
 app.add_typer(switch_app, name="switch")
+app.command("search")(search)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON on standard output, nothing else.")]
 Out = Annotated[Path | None, typer.Option("--out", help="Write the manifest to this file.")]
