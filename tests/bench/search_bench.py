@@ -7,7 +7,6 @@ has six words, drawn as the texts' words are, so some are very common.
 
 import argparse
 import os
-import resource
 import sqlite3
 import subprocess
 import sys
@@ -26,7 +25,7 @@ from jeeves_shared.search.schema import DDL, PAGE_B, SCHEMA_VERSION, B, rarity, 
 from jeeves_shared.search.vectors import vector_arrays
 
 WORDS = 50_000
-WORDS_PER_SECTION = 60
+WORDS_PER_SECTION = 40
 SECTIONS_PER_PAGE = 10
 QUESTION_WORDS = 6
 QUESTIONS = 200
@@ -41,14 +40,17 @@ def draw_words(generator: np.random.Generator, size: tuple[int, ...]) -> npt.NDA
 
 def postings(words: npt.NDArray[np.int64], texts: npt.NDArray[np.int64], count: int, b: float):
     """Positions, contributions and, by word, number and start."""
-    keys = np.sort(words * count + texts)
-    unique, frequencies = np.unique(keys, return_counts=True)
-    word, text = unique // count, unique % count
+    keys = words * count + texts
+    keys.sort()
+    first = np.flatnonzero(np.diff(keys, prepend=-1))
+    frequencies = np.diff(first, append=len(keys)).astype(np.float32)
+    word, text = keys[first] // count, keys[first] % count
+    del keys, first
     numbers = np.bincount(word, minlength=WORDS)
     starts = np.concatenate(([0], np.cumsum(numbers)[:-1]))
     weights = np.array([rarity(int(number), count) for number in numbers])
     lengths = np.bincount(texts, minlength=count)
-    shares = saturation(frequencies.astype(np.float64), (lengths / lengths.mean())[text], b)
+    shares = saturation(frequencies, (lengths / lengths.mean()).astype(np.float32)[text], b)
     return text.astype("<u4"), (weights[word] * shares).astype("<f2"), numbers, starts
 
 
@@ -130,14 +132,12 @@ def search_times(path: Path) -> str:
         cpu.append(time.process_time() - begun_cpu)
     p50, p95 = np.percentile(seconds, [50, 95]) * 1000
     cpu95 = np.percentile(cpu, 95) * 1000
-    anonymous = next(
-        int(line.split()[1]) for line in Path("/proc/self/status").read_text().splitlines() if "RssAnon" in line
-    )
-    peak_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    own, resident = (int(status[name].split()[0]) / 1024 for name in ("RssAnon", "VmHWM"))
     return (
         f"{index.sections:>9} sections  p50 {p50:5.1f} ms  p95 {p95:5.1f} ms  (p95 of processor time {cpu95:5.1f} ms)  "
         f"open {opened * 1000:.0f} ms  file {path.stat().st_size / 2**20:.0f} MiB  "
-        f"own memory {anonymous / 1024:.0f} MiB  resident with mapped file {peak_kib / 1024:.0f} MiB"
+        f"own memory {own:.0f} MiB  with the mapped pages {resident:.0f} MiB"
     )
 
 

@@ -153,8 +153,9 @@ def _columns(item: Section) -> list[list[str]]:
 
 
 def embedded_text(item: Section) -> str:
-    """The text of a section that is embedded: its headings, then its body; common tokens weigh little anyway."""
-    return f"{' › '.join(item.heading_path)}\n{item.passage.text}"
+    """The text of a section that is embedded: its headings twice, for they say what it is about, then its body."""
+    headings = " › ".join(item.heading_path)
+    return f"{headings}\n{headings}\n{searchable_text(item.passage.text)}"
 
 
 def _vectors(sections: Sequence[Section], progress: Callable[[float], None]) -> dict[str, Array]:

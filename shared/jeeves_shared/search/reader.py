@@ -5,11 +5,11 @@ A section's score is the weighted sum of six figures, each in [0, 1], divided by
 | figure | what it is good at | weight |
 |---|---|---|
 | cosine of the embeddings | other words for the same thing | 1 |
-| BM25 over title, headings, body, parts of identifiers; as a share of the best section's | exact words | 0.35 |
-| BM25 of the whole page; as a share of the best page's | a question whose words are spread over a page | 0.5 |
-| coverage: IDF-weighted share of the question's terms | many of the words before one of them often | 0.35 |
-| agreement of question and heading: harmonic mean of the IDF-weighted shares | "What is X?", "How do I X?" | 0.3 |
-| prior of the material | handbook before plans, reports and internals | 0.8 |
+| BM25 over title, headings, body, parts of identifiers; as a share of the best section's | exact words | 0.25 |
+| BM25 of the whole page; as a share of the best page's | a question whose words are spread over a page | 0.45 |
+| coverage: IDF-weighted share of the question's terms | many of the words before one of them often | 0.4 |
+| agreement of question and heading: harmonic mean of the IDF-weighted shares | "What is X?", "How do I X?" | 0.25 |
+| prior of the material | handbook before plans, reports and internals | 0.5 |
 
 What each brings is in docs/experiments.md.
 """
@@ -37,11 +37,11 @@ from jeeves_shared.search.tokens import identifiers, tokens
 from jeeves_shared.search.vectors import Positions, SectionVectors, Vector, top
 
 WEIGHT_SIMILARITY = 1.0
-WEIGHT_LEXICAL = 0.35
-WEIGHT_PAGE = 0.5
-WEIGHT_COVERAGE = 0.35
-WEIGHT_HEADING = 0.3
-WEIGHT_PRIOR = 0.8
+WEIGHT_LEXICAL = 0.25
+WEIGHT_PAGE = 0.45
+WEIGHT_COVERAGE = 0.4
+WEIGHT_HEADING = 0.25
+WEIGHT_PRIOR = 0.5
 _WEIGHTS_SUM = WEIGHT_SIMILARITY + WEIGHT_LEXICAL + WEIGHT_PAGE + WEIGHT_COVERAGE + WEIGHT_HEADING + WEIGHT_PRIOR
 
 CANDIDATES = 100
@@ -144,7 +144,8 @@ class SearchIndex:
         Args:
             question: as a person typed it.
             limit: at most this many hits, 1 to `CANDIDATES`.
-            per_page: at most this many sections of one document; 0 for no such limit.
+            per_page: at most this many sections of one document; 0 for no such limit. With a limit pages are asked
+                for, so that two pages with the same text are both named; without one the text is given once.
 
         Returns:
             Best first; empty when the question holds nothing to look for.
@@ -246,14 +247,14 @@ class SearchIndex:
 
 
 def _selected(ranked: Iterable[_Candidate], limit: int, per_page: int) -> list[_Candidate]:
-    """The first ones, without second copies of a text: they tell a model and a reader nothing new."""
+    """The first ones. Without second copies of a text, unless pages are wanted: they tell a model nothing new."""
     kept: list[_Candidate] = []
     copies: set[int] = set()
     of_page: Counter[str] = Counter()
     for candidate in ranked:
         if len(kept) == limit:
             break
-        if candidate.copy_of in copies or (per_page and of_page[candidate.source_path] >= per_page):
+        if of_page[candidate.source_path] >= per_page if per_page else candidate.copy_of in copies:
             continue
         copies.add(candidate.copy_of)
         of_page[candidate.source_path] += 1

@@ -79,8 +79,8 @@ def rarity(sections_with_term: int, sections: int) -> float:
 
 
 def saturation(
-    frequencies: npt.NDArray[np.float64], relative_lengths: npt.NDArray[np.float64], b: float
-) -> npt.NDArray[np.float64]:
+    frequencies: npt.NDArray[np.floating], relative_lengths: npt.NDArray[np.floating], b: float
+) -> npt.NDArray[np.floating]:
     """BM25's share for one term in some texts, in [0, K1 + 1); times the rarity it is the contribution.
 
     Args:
@@ -90,5 +90,5 @@ def saturation(
 
     Source: as `rarity`, equation 3.15, with BM25F's weighted frequencies.
     """
-    shares: npt.NDArray[np.float64] = frequencies * (K1 + 1) / (frequencies + K1 * (1 - b + b * relative_lengths))
+    shares: npt.NDArray[np.floating] = frequencies * (K1 + 1) / (frequencies + K1 * (1 - b + b * relative_lengths))
     return shares
