@@ -28,6 +28,7 @@ from jeeves_cli.pipeline import Pipeline, Recipes
 from jeeves_cli.plans import plan_training
 from jeeves_cli.recipes import load_recipe, recipe_for_source, with_absolute_locations
 from jeeves_cli.retrain import retrain
+from jeeves_cli.search import search
 from jeeves_cli.suites.command import evaluate_suites
 from jeeves_shared.artifacts import write_atomic
 from jeeves_shared.contracts.answers import Answer
@@ -56,6 +57,7 @@ app.add_typer(switch_app, name="switch")
 app.add_typer(ci_app, name="ci")
 app.command("lint")(lint)
 app.command("retrain")(retrain)
+app.command("search")(search)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON on standard output, nothing else.")]
 Out = Annotated[Path | None, typer.Option("--out", help="Write the manifest to this file.")]

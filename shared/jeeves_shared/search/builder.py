@@ -1,23 +1,32 @@
-"""Builds the index file: one SQLite database, the same bytes for the same sections."""
+"""Builds the index file: a SQLite database with arrays behind it, the same bytes for the same sections."""
 
 import json
 import re
 import sqlite3
-from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from jeeves_shared.artifacts import atomic_path
 from jeeves_shared.contracts.documents import Passage
 from jeeves_shared.errors import SourceUnusable
-from jeeves_shared.search.embedding import EMBEDDER, VOCABULARY, load_embedder, token_weights
-from jeeves_shared.search.schema import COLUMN_WEIGHTS, DDL, SCHEMA_VERSION, rarity, saturation
+from jeeves_shared.search.arrays import Array, append_arrays
+from jeeves_shared.search.embedding import DIMENSIONS, EMBEDDER, VOCABULARY, load_embedder, token_weights
+from jeeves_shared.search.inverted import Inverted
+from jeeves_shared.search.schema import (
+    COLUMN_WEIGHTS,
+    DDL,
+    PAGE_B,
+    PAGE_COLUMN_WEIGHTS,
+    SCHEMA_VERSION,
+    B,
+    rarity,
+)
 from jeeves_shared.search.tokens import content_tokens, tokens
+from jeeves_shared.search.vectors import vector_arrays
 
 _BATCH_SECTIONS = 256
 _LINK = re.compile(r"!?\[([^\[\]]*)\]\([^()\s]*(?:\s\"[^\"]*\")?\)")
@@ -56,35 +65,58 @@ def build_index(sections: Sequence[Section], path: Path, progress: Callable[[flo
     """
     if not sections:
         raise SourceUnusable("No section to index: the collection holds no usable text.")
-    with atomic_path(path) as temporary, closing(sqlite3.connect(temporary)) as database:
-        # The file is renamed into place when whole, so a journal would only cost time.
-        database.execute("PRAGMA journal_mode = OFF")
-        database.execute("PRAGMA synchronous = OFF")
-        database.executescript(DDL)
-        with database:
-            _write_texts(database, sections, lambda share: progress(share / 2))
-            _write_vectors(database, sections, lambda share: progress(0.5 + share / 2))
-            database.executemany(
-                "INSERT INTO meta VALUES (?, ?)",
-                (("embedder", EMBEDDER), ("schema_version", str(SCHEMA_VERSION)), ("sections", str(len(sections)))),
-            )
+    with atomic_path(path) as temporary:
+        with closing(sqlite3.connect(temporary)) as database:
+            # The file is renamed into place when whole, so a journal would only cost time.
+            database.execute("PRAGMA journal_mode = OFF")
+            database.execute("PRAGMA synchronous = OFF")
+            database.executescript(DDL)
+            with database:
+                arrays = _write_texts(database, sections, lambda share: progress(share / 2))
+                rows = (
+                    ("embedder", EMBEDDER),
+                    ("schema_version", str(SCHEMA_VERSION)),
+                    ("sections", str(len(sections))),
+                )
+                database.executemany("INSERT INTO meta VALUES (?, ?)", rows)
+        arrays |= _vectors(sections, lambda share: progress(0.5 + share / 2))
+        append_arrays(temporary, arrays)
 
 
-def _write_texts(database: sqlite3.Connection, sections: Sequence[Section], progress: Callable[[float], None]) -> None:
-    inverted: dict[str, list[tuple[int, float]]] = defaultdict(list)
-    lengths: list[int] = []
-    for position, item in enumerate(sections):
-        length, frequencies = _weighted_frequencies(item)
-        lengths.append(length)
-        for term, frequency in frequencies.items():
-            inverted[term].append((position, frequency))
-        if position % _BATCH_SECTIONS == 0:
-            progress(position / len(sections))
-    _write_postings(database, inverted, np.asarray(lengths, dtype=np.float64))
+def _write_texts(
+    database: sqlite3.Connection, sections: Sequence[Section], progress: Callable[[float], None]
+) -> dict[str, Array]:
+    page_numbers: dict[str, int] = {}
+    pages = np.asarray(
+        [page_numbers.setdefault(item.passage.source_path, len(page_numbers)) for item in sections], dtype="<u4"
+    )
+    inverted, page_inverted = Inverted(len(sections)), Inverted(len(page_numbers))
+    for done, position in enumerate(np.argsort(pages, kind="stable")):
+        columns = _columns(sections[position])
+        inverted.add(int(position), columns, COLUMN_WEIGHTS)
+        page_inverted.add(int(pages[position]), columns, PAGE_COLUMN_WEIGHTS)
+        if done % _BATCH_SECTIONS == 0:
+            progress(done / len(sections))
+    _write_sections(database, sections, inverted)
+    postings, page_postings = inverted.postings(B), page_inverted.postings(PAGE_B)
+    database.executemany(
+        "INSERT INTO terms VALUES (?, ?, ?, ?, ?)",
+        ((term, *postings.places[term], *page_postings.places.get(term, (0, 0))) for term in sorted(postings.places)),
+    )
+    return {
+        "contributions": postings.contributions,
+        "page_contributions": page_postings.contributions,
+        "page_positions": page_postings.positions,
+        "positions": postings.positions,
+        "section_pages": pages,
+    }
+
+
+def _write_sections(database: sqlite3.Connection, sections: Sequence[Section], inverted: Inverted) -> None:
     first_copy: dict[tuple[str, str], int] = {}
     for position, item in enumerate(sections):
         heading = sorted({token.term for token in content_tokens(item.heading_path[-1])})
-        weight = sum(rarity(len(inverted[term]), len(sections)) for term in heading)
+        weight = sum(rarity(inverted.texts_with(term), len(sections)) for term in heading)
         passage = item.passage
         database.execute(
             "INSERT INTO sections VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -111,57 +143,32 @@ def searchable_text(markdown: str) -> str:
     return _TAG.sub(" ", _LINK.sub(r"\1", markdown))
 
 
-def _weighted_frequencies(item: Section) -> tuple[int, dict[str, float]]:
-    """Number of terms of a section, and for each term its occurrences weighted by column."""
+def _columns(item: Section) -> list[list[str]]:
+    """Terms of title, headings, body, and the parts of their compounds."""
     body = searchable_text(item.passage.text)
     columns = [list(tokens(text)) for text in (item.passage.title, " ".join(item.heading_path[1:]), body)]
     terms = [[token.term for token in column] for column in columns]
     terms.append([part for column in columns for token in column for part in token.parts])
-    frequencies: defaultdict[str, float] = defaultdict(float)
-    for weight, column in zip(COLUMN_WEIGHTS, terms, strict=True):
-        for term in column:
-            frequencies[term] += weight
-    return sum(len(column) for column in terms), frequencies
-
-
-def _write_postings(
-    database: sqlite3.Connection, inverted: dict[str, list[tuple[int, float]]], lengths: npt.NDArray[np.float64]
-) -> None:
-    mean_length = max(float(lengths.mean()), 1.0)
-
-    def rows() -> Iterator[tuple[str, int, bytes, bytes]]:
-        for term, entries in sorted(inverted.items()):
-            weight = rarity(len(entries), len(lengths))
-            contributions = [
-                weight * saturation(frequency, float(lengths[position]), mean_length) for position, frequency in entries
-            ]
-            positions = np.asarray([position for position, _ in entries], dtype="<u4")
-            yield term, len(entries), positions.tobytes(), np.asarray(contributions, dtype="<f2").tobytes()
-
-    database.executemany("INSERT INTO postings VALUES (?, ?, ?, ?)", rows())
+    return terms
 
 
 def embedded_text(item: Section) -> str:
-    """The text of a section that is embedded: its headings, then its body; common tokens weigh little anyway."""
-    return f"{' › '.join(item.heading_path)}\n{item.passage.text}"
+    """The text of a section that is embedded: its headings twice, for they say what it is about, then its body."""
+    headings = " › ".join(item.heading_path)
+    return f"{headings}\n{headings}\n{searchable_text(item.passage.text)}"
 
 
-def _write_vectors(
-    database: sqlite3.Connection, sections: Sequence[Section], progress: Callable[[float], None]
-) -> None:
+def _vectors(sections: Sequence[Section], progress: Callable[[float], None]) -> dict[str, Array]:
     embedder = load_embedder()
-    texts = [embedded_text(item) for item in sections]
+    starts = range(0, len(sections), _BATCH_SECTIONS)
     counts = np.zeros(VOCABULARY, dtype=np.int64)
-    batches = [texts[start : start + _BATCH_SECTIONS] for start in range(0, len(texts), _BATCH_SECTIONS)]
-    for batch in batches:
-        for ids in embedder.token_ids(batch):
+    for start in starts:
+        for ids in embedder.token_ids([embedded_text(item) for item in sections[start : start + _BATCH_SECTIONS]]):
             counts += np.bincount(ids, minlength=VOCABULARY)
     weights = token_weights(counts)
-    vectors = []
-    for number, batch in enumerate(batches, start=1):
-        vectors.append(embedder.embed(batch, weights).astype(np.float16))
-        progress(number / len(batches))
-    database.executemany(
-        "INSERT INTO blobs VALUES (?, ?)",
-        (("token_weights", weights.tobytes()), ("vectors", np.concatenate(vectors).tobytes())),
-    )
+    vectors = np.zeros((len(sections), DIMENSIONS), dtype="<f2")
+    for start in starts:
+        texts = [embedded_text(item) for item in sections[start : start + _BATCH_SECTIONS]]
+        vectors[start : start + len(texts)] = embedder.embed(texts, weights)
+        progress(min(1.0, (start + len(texts)) / len(sections)))
+    return {"token_weights": weights, **vector_arrays(vectors)}

@@ -1,13 +1,15 @@
 """Reads the index file: hybrid search over sections.
 
-A section's score is the weighted sum of four figures, each in [0, 1], divided by the sum of the weights:
+A section's score is the weighted sum of six figures, each in [0, 1], divided by the sum of the weights:
 
 | figure | what it is good at | weight |
 |---|---|---|
-| BM25 over title, headings, body, parts of identifiers; as a share of the best hit's | exact words, identifiers | 1 |
-| cosine of the embeddings | other words for the same thing | 0.5 |
+| cosine of the embeddings | other words for the same thing | 1 |
+| BM25 over title, headings, body, parts of identifiers; as a share of the best section's | exact words | 0.25 |
+| BM25 of the whole page; as a share of the best page's | a question whose words are spread over a page | 0.45 |
+| coverage: IDF-weighted share of the question's terms | many of the words before one of them often | 0.4 |
 | agreement of question and heading: harmonic mean of the IDF-weighted shares | "What is X?", "How do I X?" | 0.25 |
-| prior of the material | documentation before plans and reports | 0.1 |
+| prior of the material | handbook before plans, reports and internals | 0.5 |
 
 What each brings is in docs/experiments.md.
 """
@@ -15,36 +17,35 @@ What each brings is in docs/experiments.md.
 import json
 import queue
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
 import numpy as np
-import numpy.typing as npt
 
 from jeeves_shared.contracts.documents import Passage
+from jeeves_shared.search.arrays import map_arrays
 from jeeves_shared.search.builder import Section
-from jeeves_shared.search.embedding import DIMENSIONS, EMBEDDER, TokenEmbedder, Vectors, load_embedder
+from jeeves_shared.search.embedding import EMBEDDER, TokenEmbedder, load_embedder
 from jeeves_shared.search.errors import IndexUnusable
+from jeeves_shared.search.lexical import Lexicon, Question, coverage, heading_agreement
 from jeeves_shared.search.schema import K1, SCHEMA_VERSION, rarity
-from jeeves_shared.search.tokens import STOP_WORDS, Token, content_tokens, identifiers, tokens
+from jeeves_shared.search.tokens import identifiers, tokens
+from jeeves_shared.search.vectors import Positions, SectionVectors, Vector, top
 
-WEIGHT_LEXICAL = 1.0
-WEIGHT_SIMILARITY = 0.5
+WEIGHT_SIMILARITY = 1.0
+WEIGHT_LEXICAL = 0.25
+WEIGHT_PAGE = 0.45
+WEIGHT_COVERAGE = 0.4
 WEIGHT_HEADING = 0.25
-WEIGHT_PRIOR = 0.1
-_WEIGHTS_SUM = WEIGHT_LEXICAL + WEIGHT_SIMILARITY + WEIGHT_HEADING + WEIGHT_PRIOR
+WEIGHT_PRIOR = 0.5
+_WEIGHTS_SUM = WEIGHT_SIMILARITY + WEIGHT_LEXICAL + WEIGHT_PAGE + WEIGHT_COVERAGE + WEIGHT_HEADING + WEIGHT_PRIOR
 
 CANDIDATES = 100
 """Taken from each of the two searches before fusion: ten times what is ever asked for."""
-
-QUESTION_TERMS_MAX = 64
-"""A pasted log is not a question: what comes after is not looked up, so that its search takes no longer."""
-
-PART_WEIGHT = 0.5
-"""Of the parts of a compound in the question: `withCredentials` is more than `with` and `credentials`."""
 
 _CONNECTIONS = 4
 
@@ -56,6 +57,9 @@ class Hit:
     Attributes:
         rank: from 1.
         score: fused, in [0, 1]; compares hits of one question only, the best lexical one always has its full share.
+        page: BM25 of the whole page as a share of the best page's, in [0, 1].
+        heading: agreement of question and heading, in [0, 1].
+        prior: of the material, in [0, 1].
         lexical: BM25 as a share of what the question's terms can reach at most, in [0, 1]; compares across questions.
         similarity: cosine of the embeddings, in [-1, 1]; compares across questions.
         coverage: IDF-weighted share of the question's content terms that occur in the section's text or titles.
@@ -67,26 +71,24 @@ class Hit:
     lexical: float
     similarity: float
     coverage: float
+    page: float
+    heading: float
+    prior: float
     passage: Passage
 
 
 @dataclass(frozen=True)
-class _Posting:
-    rarity: float
-    positions: npt.NDArray[np.uint32]
-    contributions: npt.NDArray[np.float32]
-
-
-@dataclass(frozen=True)
-class _Question:
-    """What is looked for, with the postings of every term and part."""
-
-    tokens: list[Token]
-    postings: dict[str, _Posting]
-
-    @property
-    def weight(self) -> float:
-        return sum(self.postings[token.term].rarity for token in self.tokens)
+class _Candidate:
+    position: int
+    copy_of: int
+    source_path: str
+    score: float
+    similarity: float
+    lexical: float
+    coverage: float
+    page: float
+    heading: float
+    prior: float
 
 
 class SearchIndex:
@@ -101,9 +103,11 @@ class SearchIndex:
         self._idle.put(connection)
         for _ in range(_CONNECTIONS - 1):
             self._idle.put(_connect(path))
-        self._token_weights = np.frombuffer(_blob(connection, "token_weights"), dtype=np.float32)
-        vectors = np.frombuffer(_blob(connection, "vectors"), dtype=np.float16).reshape(-1, DIMENSIONS)
-        self._vectors: Vectors = vectors.astype(np.float32)
+        arrays = map_arrays(path)
+        self._token_weights = arrays["token_weights"]
+        self._section_pages = arrays["section_pages"]
+        self._lexicon = Lexicon(arrays, sections)
+        self._vectors = SectionVectors(arrays)
 
     @classmethod
     def open(cls, path: Path) -> Self:
@@ -134,37 +138,38 @@ class SearchIndex:
         for _ in range(_CONNECTIONS):
             self._idle.get().close()
 
-    def search(self, question: str, limit: int = 8) -> list[Hit]:
+    def search(self, question: str, limit: int = 8, per_page: int = 0) -> list[Hit]:
         """The sections that answer a question best.
 
         Args:
             question: as a person typed it.
             limit: at most this many hits, 1 to `CANDIDATES`.
+            per_page: at most this many sections of one document; 0 for no such limit. With a limit pages are asked
+                for, so that two pages with the same text are both named; without one the text is given once.
 
         Returns:
             Best first; empty when the question holds nothing to look for.
         """
         with self._connection() as connection:
-            asked = self._ask(connection, question)
+            asked = self._lexicon.ask(connection, question)
             if not asked.tokens:
                 return []
-            lexical = self._lexical(asked)
-            similarity = self._similarity(question)
-            scores = self._fuse(connection, asked, lexical, similarity)
-            best = list(scores)[:limit]
-            passages = _passages(connection, best)
-        coverage = self._coverage(asked)
+            best = _selected(self._ranked(connection, asked, question), limit, per_page)
+            passages = _passages(connection, [candidate.position for candidate in best])
         reachable = (K1 + 1) * asked.weight
         return [
             Hit(
                 rank=rank,
-                score=scores[position],
-                lexical=min(1.0, float(lexical[position]) / reachable),
-                similarity=float(similarity[position]),
-                coverage=float(coverage[position]),
-                passage=passages[position],
+                score=candidate.score,
+                lexical=min(1.0, candidate.lexical / reachable),
+                similarity=candidate.similarity,
+                coverage=candidate.coverage,
+                page=candidate.page,
+                heading=candidate.heading,
+                prior=candidate.prior,
+                passage=passages[candidate.position],
             )
-            for rank, position in enumerate(best, start=1)
+            for rank, candidate in enumerate(best, start=1)
         ]
 
     def unknown_identifiers(self, question: str) -> list[str]:
@@ -198,73 +203,63 @@ class SearchIndex:
         finally:
             self._idle.put(connection)
 
-    def _ask(self, connection: sqlite3.Connection, question: str) -> _Question:
-        wanted: dict[str, Token] = {}
-        for token in content_tokens(question):
-            wanted.setdefault(token.term, token)
-        kept = list(wanted.values())[:QUESTION_TERMS_MAX]
-        terms = {term for token in kept for term in (token.term, *_parts(token))}
-        return _Question(kept, {term: self._posting(connection, term) for term in sorted(terms)})
-
-    def _posting(self, connection: sqlite3.Connection, term: str) -> _Posting:
-        row = connection.execute("SELECT positions, contributions FROM postings WHERE term = ?", (term,)).fetchone()
-        positions = np.frombuffer(row[0] if row else b"", dtype="<u4")
-        contributions = np.frombuffer(row[1] if row else b"", dtype="<f2").astype(np.float32)
-        return _Posting(rarity(len(positions), self.sections), positions, contributions)
-
-    def _lexical(self, asked: _Question) -> Vectors:
-        """BM25 of every section. A part of a compound counts by `PART_WEIGHT`, unless it is asked for itself."""
-        scores = np.zeros(self.sections, dtype=np.float32)
-        terms = {token.term for token in asked.tokens}
-        for term, posting in asked.postings.items():
-            scores[posting.positions] += posting.contributions * (1.0 if term in terms else PART_WEIGHT)
-        return scores
-
-    def _coverage(self, asked: _Question) -> Vectors:
-        covered = np.zeros(self.sections, dtype=np.float32)
-        for token in asked.tokens:
-            posting = asked.postings[token.term]
-            # A compound that is not there itself is covered by the share of its parts that are.
-            present = np.zeros(self.sections, dtype=np.float32)
-            parts = _parts(token)
-            for part in parts:
-                present[asked.postings[part].positions] += 1 / len(parts)
-            present[posting.positions] = 1
-            covered += posting.rarity * present
-        return covered / np.float32(asked.weight)
-
-    def _similarity(self, question: str) -> Vectors:
-        vector = self._embedder.embed([question], self._token_weights)[0]
-        # Not `@`: BLAS would start its threads, and waits 16 ms for them on a machine whose cores the engine has.
-        similarity: Vectors = np.vecdot(self._vectors, vector)
-        return similarity
-
-    def _fuse(
-        self, connection: sqlite3.Connection, asked: _Question, lexical: Vectors, similarity: Vectors
-    ) -> dict[int, float]:
-        """Fused score by position, best first, each text once."""
-        candidates = sorted({*_top(lexical), *_top(similarity)})
-        highest = float(lexical.max()) or 1.0
+    def _ranked(self, connection: sqlite3.Connection, asked: Question, question: str) -> list[_Candidate]:
+        """All candidates, best first."""
+        vector: Vector = self._embedder.embed([question], self._token_weights)[0]
+        lexical, pages = self._lexicon.section_scores(asked), self._lexicon.page_scores(asked)
+        positions = np.union1d(top(lexical, CANDIDATES), self._vectors.nearest(vector, CANDIDATES)).astype(np.intp)
+        similarity = self._vectors.similarity(vector, positions)
+        covered = coverage(asked, positions)
+        highest, highest_page = float(lexical.max()) or 1.0, float(pages.max()) or 1.0
         rows = connection.execute(
-            "SELECT id - 1, copy_of, prior, heading_terms, heading_weight FROM sections "  # noqa: S608
-            f"WHERE id IN ({_marks(candidates)})",
-            [position + 1 for position in candidates],
+            "SELECT copy_of, source_path, prior, heading_terms, heading_weight FROM sections "  # noqa: S608
+            f"WHERE id IN ({_marks(positions)}) ORDER BY id",
+            [int(position) + 1 for position in positions],
         )
         ranked = []
-        for position, copy_of, prior, heading_terms, heading_weight in rows:
+        for number, (copy_of, source_path, prior, heading_terms, heading_weight) in enumerate(rows):
+            position = int(positions[number])
+            page = float(pages[self._section_pages[position]]) / highest_page
+            heading = heading_agreement(asked, frozenset(heading_terms.split()), heading_weight)
             total = (
-                WEIGHT_LEXICAL * float(lexical[position]) / highest
-                + WEIGHT_SIMILARITY * max(0.0, float(similarity[position]))
-                + WEIGHT_HEADING * _heading_agreement(asked, heading_terms.split(), heading_weight)
+                WEIGHT_SIMILARITY * max(0.0, float(similarity[number]))
+                + WEIGHT_LEXICAL * float(lexical[position]) / highest
+                + WEIGHT_PAGE * page
+                + WEIGHT_COVERAGE * float(covered[number])
+                + WEIGHT_HEADING * heading
                 + WEIGHT_PRIOR * prior
             )
-            ranked.append((-total / _WEIGHTS_SUM, position, copy_of))
-        ranked.sort()
-        # A second copy of a text tells a model and a reader nothing new.
-        first: dict[int, int] = {}
-        for _, position, copy_of in ranked:
-            first.setdefault(copy_of, position)
-        return {position: -negative for negative, position, copy_of in ranked if first[copy_of] == position}
+            ranked.append(
+                _Candidate(
+                    position=position,
+                    copy_of=copy_of,
+                    source_path=source_path,
+                    score=total / _WEIGHTS_SUM,
+                    similarity=float(similarity[number]),
+                    lexical=float(lexical[position]),
+                    coverage=float(covered[number]),
+                    page=page,
+                    heading=heading,
+                    prior=prior,
+                )
+            )
+        return sorted(ranked, key=lambda candidate: (-candidate.score, candidate.position))
+
+
+def _selected(ranked: Iterable[_Candidate], limit: int, per_page: int) -> list[_Candidate]:
+    """The first ones. Without second copies of a text, unless pages are wanted: they tell a model nothing new."""
+    kept: list[_Candidate] = []
+    copies: set[int] = set()
+    of_page: Counter[str] = Counter()
+    for candidate in ranked:
+        if len(kept) == limit:
+            break
+        if of_page[candidate.source_path] >= per_page if per_page else candidate.copy_of in copies:
+            continue
+        copies.add(candidate.copy_of)
+        of_page[candidate.source_path] += 1
+        kept.append(candidate)
+    return kept
 
 
 def _connect(path: Path) -> sqlite3.Connection:
@@ -274,36 +269,13 @@ def _connect(path: Path) -> sqlite3.Connection:
     return connection
 
 
-def _blob(connection: sqlite3.Connection, name: str) -> bytes:
-    row = connection.execute("SELECT value FROM blobs WHERE name = ?", (name,)).fetchone()
-    if row is None:
-        raise sqlite3.DatabaseError(f"no blob {name}")
-    return bytes(row[0])
-
-
-def _marks(values: Sequence[int]) -> str:
+def _marks(values: Sequence[object] | Positions) -> str:
     return ",".join("?" * len(values))
 
 
 def _frequency(connection: sqlite3.Connection, term: str) -> int:
-    row = connection.execute("SELECT sections FROM postings WHERE term = ?", (term,)).fetchone()
+    row = connection.execute("SELECT sections FROM terms WHERE term = ?", (term,)).fetchone()
     return int(row[0]) if row else 0
-
-
-def _parts(token: Token) -> list[str]:
-    return [part for part in token.parts if part not in STOP_WORDS]
-
-
-def _top(scores: Vectors) -> list[int]:
-    count = min(CANDIDATES, len(scores))
-    best = np.argpartition(-scores, count - 1)[:count]
-    return [int(position) for position in best if scores[position] > 0]
-
-
-def _heading_agreement(asked: _Question, heading_terms: Sequence[str], heading_weight: float) -> float:
-    common = sum(asked.postings[token.term].rarity for token in asked.tokens if token.term in heading_terms)
-    # 2pr / (p + r) with p = common / heading and r = common / question.
-    return 2 * common / (heading_weight + asked.weight) if common else 0.0
 
 
 def _passages(connection: sqlite3.Connection, positions: Sequence[int]) -> dict[int, Passage]:
