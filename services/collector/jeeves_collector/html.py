@@ -55,6 +55,7 @@ def to_markdown(html: str, base: str = "") -> HtmlText:
     for image in soup.find_all("img", class_="emoji"):
         image.replace_with(NavigableString(str(image.get("alt") or "")))
     blocks = _take_code(soup)
+    _open_tables(soup)
     _resolve_links(soup, base)
     markdown = MarkdownConverter(heading_style="ATX", bullets="-", strong_em_symbol="*").convert_soup(soup)
     return HtmlText(_restore(_tidy(markdown), blocks), len(blocks))
@@ -84,6 +85,17 @@ def _take_code(soup: BeautifulSoup) -> list[CodeBlock]:
         blocks.append(CodeBlock(_language(pre), text))
         pre.replace_with(paragraph)
     return blocks
+
+
+def _open_tables(soup: BeautifulSoup) -> None:
+    # A cell of a Markdown table is one line; a table that holds code was for its looks, and is read cell by cell.
+    for table in soup.find_all("table"):
+        if _PLACEHOLDER_TEXT.search(table.get_text()):
+            for tag in table.find_all(["thead", "tbody", "tfoot", "tr", "colgroup", "col"]):
+                tag.unwrap()
+            for cell in table.find_all(["td", "th", "caption"]):
+                cell.name = "div"
+            table.name = "div"
 
 
 def _language(pre: Tag) -> str:

@@ -165,7 +165,9 @@ class Fetcher:
         agent = user_agent.partition("/")[0]
         self._robots = Robots(agent, lambda url: self._fetch(_Request(url), robots=False).body)
         self._obey_robots = obey_robots
-        self._backoff = wait_exponential_jitter(multiplier=limits.backoff_seconds, max=60.0, jitter=limits.backoff_seconds)
+        self._backoff = wait_exponential_jitter(
+            multiplier=limits.backoff_seconds, max=60.0, jitter=limits.backoff_seconds
+        )
 
     def __enter__(self) -> Self:
         return self

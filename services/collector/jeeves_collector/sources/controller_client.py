@@ -102,7 +102,10 @@ class ControllerClient:
         Raises:
             Dropped: not to be had.
         """
-        return str(self._ask(self._server.get_version, "Overall/Read", "version"))
+        # Not `get_version`: it sends no credentials when it is the first thing that is asked.
+        request = requests.Request("GET", f"{self._address}/")
+        response = self._ask(lambda: self._server.jenkins_request(request), "Overall/Read", "version")
+        return str(response.headers.get("X-Jenkins", "unknown"))
 
     def plugins(self) -> list[tuple[str, str, str, bool]]:
         """Short name, long name, version, and whether it is active, by short name.
