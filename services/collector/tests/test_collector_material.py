@@ -166,9 +166,7 @@ def test_the_handbook_of_jenkins(collector: Any, corpora: Path, capsys: pytest.C
     path = collector.data_dir / "collector" / "reports" / f"{collector.last_job}.json"
     report = CollectionReport.model_validate_json(path.read_bytes())
     with capsys.disabled():
-        print(
-            f"\n{manifest.documents} documents, {blocks} code blocks before, {manifest.code_blocks} after"
-        )
+        print(f"\n{manifest.documents} documents, {blocks} code blocks before, {manifest.code_blocks} after")
         for kind, names in report.findings.items():
             print(f"{kind}: {sum(names.values())} of {len(names)} names")
         for name in PAGES_SHOWN:

@@ -32,8 +32,9 @@ code = st.text(
 )
 fragments = st.sampled_from(
     ["<p>", "</p>", "<ul>", "<li>", "</li>", "</ul>", "<pre>", "</pre>", "<pre><code class='lang-sh'>",
-     "</code></pre>", "<blockquote>", "</blockquote>", "<table><tr><td>", "</td></tr></table>", "<a href='x'>",
-     "</a>", "<b>", "text", "\n", "&lt;", "<!-- c -->", "<script>x</script>", "JEEVESHTML0X", "<div>", "`", "<img src=x alt=y>", "<h2>", "</h2>", "<br>"]
+     "</code></pre>", "<blockquote>", "</blockquote>", "<table><tr><td>", "</td></tr></table>", "<a href='x'>", "</a>",
+     "<b>", "text", "\n", "&lt;", "<!-- c -->", "<script>x</script>", "JEEVESHTML0X", "<div>", "`",
+     "<img src=x alt=y>", "<h2>", "</h2>", "<br>"]
 )  # fmt: skip
 
 
