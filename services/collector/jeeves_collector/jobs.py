@@ -33,7 +33,6 @@ _READ_SHARE = 0.95
 """Of the progress; the rest is for shards and manifest."""
 _NAMES_LOGGED_MAX = 25
 _SLEEP_STEP_SECONDS = 0.5
-_WITHOUT_DOCUMENTS = frozenset({"pairs", "feedback"})
 _LOGGED = {
     "unresolved attributes": "unresolved attributes, left in the text",
     "unresolved references": "unresolved references, left as text",
@@ -52,7 +51,7 @@ def collect(context: JobContext, request: dict[str, Any]) -> CollectionManifest:
     Raises:
         SourceUnusable: a source that cannot be read or has no usable document; `QuotaExhausted` and `SourceAway` are
             kinds of it after which the next collection goes on where this one stopped.
-        RecipeError: two sources of one kind and name.
+        RecipeError: two sources of documents, or two of pairs, have one name.
         NotReady: pandoc is missing.
         StorageFull: no space for the shards.
         JobCancelled: on request.
@@ -72,9 +71,7 @@ def collect(context: JobContext, request: dict[str, Any]) -> CollectionManifest:
 
 def _refuse_equal_names(recipe: CollectRecipe) -> None:
     # Documents of two sources may not share a first part of their paths; pairs have ids of their own.
-    counted = Counter(
-        (source.type if source.type in _WITHOUT_DOCUMENTS else "documents", source.name) for source in recipe.sources
-    )
+    counted = Counter(("pairs" if source.type == "pairs" else "documents", source.name) for source in recipe.sources)
     repeated = tuple(f"{kind} {name}" for (kind, name), times in counted.items() if times > 1)
     if repeated:
         raise RecipeError(f"Each source needs a name of its own; given twice: {', '.join(repeated)}.", repeated)

@@ -131,6 +131,8 @@ def test_feedback_that_was_reviewed(tmp_path: Path, collector: Any) -> None:
     manifest = collector.collect({"type": "feedback", "name": "fb", "location": str(path)})
     pairs = collector.pairs(manifest)
     assert sorted(pairs) == ["fb-f0", "fb-f1", "fb-f2", "fb-f3"]
+    assert manifest.documents == 4
+    assert {pair.source_path for pair in pairs.values()} == set(collector.documents(manifest))
     assert (pairs["fb-f0"].answer, pairs["fb-f1"].answer) == ("Not because of 0.", "Because 1.")
     assert manifest.drops == {"feedback-invalid": 3, "feedback-not-reviewed": 1, "feedback-without-answer": 1}
 

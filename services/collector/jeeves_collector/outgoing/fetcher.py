@@ -11,7 +11,7 @@ from typing import Any, Self
 from urllib.parse import urljoin, urlsplit
 
 import httpx
-from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_exponential_jitter
+from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_exponential_jitter, wait_random
 
 from jeeves_collector.outgoing.errors import (
     AddressRefused,
@@ -165,6 +165,7 @@ class Fetcher:
         agent = user_agent.partition("/")[0]
         self._robots = Robots(agent, lambda url: self._fetch(_Request(url), robots=False).body)
         self._obey_robots = obey_robots
+        self._jitter = wait_random(0, limits.backoff_seconds)
         self._backoff = wait_exponential_jitter(
             multiplier=limits.backoff_seconds, max=60.0, jitter=limits.backoff_seconds
         )
@@ -264,7 +265,7 @@ class Fetcher:
             failure = state.outcome.exception() if state.outcome else None
             asked = failure.pause_seconds if isinstance(failure, _Transient) else None
             # Never before the time that was asked for; the jitter keeps many clients from coming back at once.
-            return self._backoff(state) if asked is None else asked + self._backoff(state) / 10
+            return self._backoff(state) if asked is None else asked + self._jitter(state)
 
         retrying = Retrying(
             retry=retry_if_exception_type(_Transient), stop=stop, wait=pause, sleep=self._gate.sleep, reraise=True

@@ -11,14 +11,16 @@ from pydantic import ValidationError
 from jeeves_collector.drops import Dropped, DropReason
 from jeeves_collector.encoding import decode
 from jeeves_collector.sources.protocol import Drop, FetchFigures, Finished, Item, Page, Past, counted
+from jeeves_collector.sources.threads import Thread, document, one_line
 from jeeves_collector.workplace import Workplace
 from jeeves_shared.artifacts import file_sha256
-from jeeves_shared.contracts.documents import Pair
+from jeeves_shared.contracts.documents import CollectedAnswer, Pair
 from jeeves_shared.contracts.feedback import FeedbackItem
 from jeeves_shared.contracts.sources import FeedbackSource
 from jeeves_shared.errors import SourceUnusable
 
 _FILE_BYTES_MAX = 256 * 1024**2
+_TITLE_CHARACTERS_MAX = 120
 
 
 class FeedbackFiles:
@@ -62,6 +64,33 @@ class FeedbackFiles:
             f"{counted(drops)}): release some in the gateway, and export again."
         )
 
+    def _item(self, item: FeedbackItem) -> Item:
+        # A pair needs a document that supports it; here that is the reviewed answer itself.
+        key = "".join(char if char.isalnum() or char in "._-" else "-" for char in item.id).strip(".") or "-"
+        question, answer = item.question.strip(), _right_answer(item)
+        thread = Thread(
+            source_path=f"{self._source.name}/{key}",
+            title=one_line(question)[:_TITLE_CHARACTERS_MAX],
+            question=question,
+            answers=(
+                CollectedAnswer(text=answer, accepted=True, author=item.reviewed_by, licence=self._source.licence),
+            ),
+            url="",
+            author=item.reviewed_by,
+            licence=self._source.licence,
+            raw=item.model_dump(mode="json"),
+            revision=item.response_id,
+        )
+        made, blocks = document(thread, self._workplace.retrieved_at)
+        pair = Pair(
+            id=f"{self._source.name}-{key}",
+            kind="how-to",
+            question=question,
+            answer=answer,
+            source_path=made.source_path,
+        )
+        return Item(key, made.provenance.sha256, (made, pair), code_blocks=blocks)
+
     def _items(self, path: Path) -> Iterator[Item]:
         try:
             if path.stat().st_size > _FILE_BYTES_MAX:
@@ -75,18 +104,16 @@ class FeedbackFiles:
             if line.strip():
                 where = f"{self._source.name}/{path.name}:{number}"
                 try:
-                    pair = _pair(line, self._source.name)
-                    yield Item(pair.id, "", (pair,))
+                    yield self._item(_released(line))
                 except Dropped as exc:
                     yield Item(where, "", drops=(Drop.of(where, exc),))
 
 
-def _pair(line: str, name: str) -> Pair:
+def _released(line: str) -> FeedbackItem:
     try:
         # Lenient with fields of later versions, strict with those that are known.
         fields = json.loads(line)
-        known = {key: fields[key] for key in FeedbackItem.model_fields if key in fields}
-        item = FeedbackItem.model_validate(known)
+        item = FeedbackItem.model_validate({key: fields[key] for key in FeedbackItem.model_fields if key in fields})
     except ValidationError as exc:
         mistakes = "; ".join(f"{'.'.join(map(str, error['loc']))}: {error['msg']}" for error in exc.errors())
         raise Dropped(DropReason.FEEDBACK_INVALID, mistakes) from exc
@@ -94,7 +121,10 @@ def _pair(line: str, name: str) -> Pair:
         raise Dropped(DropReason.FEEDBACK_INVALID, f"not a JSON object: {exc}") from exc
     if not item.reviewed_by.strip():
         raise Dropped(DropReason.FEEDBACK_NOT_REVIEWED, item.id)
-    answer = item.corrected_answer.strip() or (item.answer.strip() if item.rating == "up" else "")
-    if not answer or not item.question.strip():
+    if not item.question.strip() or not _right_answer(item):
         raise Dropped(DropReason.FEEDBACK_WITHOUT_ANSWER, item.id)
-    return Pair(id=f"{name}-{item.id}", kind="how-to", question=item.question, answer=answer, source_path="")
+    return item
+
+
+def _right_answer(item: FeedbackItem) -> str:
+    return item.corrected_answer.strip() or (item.answer.strip() if item.rating == "up" else "")
