@@ -62,6 +62,7 @@ fix: install-test ## Mend what the tools can mend.
 
 .PHONY: bench
 bench: install-test ## Print the figures of this machine.
+	$(BIN)/python tests/bench/bench_collector.py
 	$(BIN)/python tests/bench/bench.py
 
 .PHONY: clean

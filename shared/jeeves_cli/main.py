@@ -19,6 +19,18 @@ from jeeves_cli.ask import read_batch, stream
 from jeeves_cli.bundle import Bundle
 from jeeves_cli.ci import ci_app
 from jeeves_cli.client import ServiceClient, cancel_jobs_when_terminated
+from jeeves_cli.collect import (
+    DEFAULT_COLLECT,
+    JOBS_DIR,
+    AsJson,
+    LicenceOption,
+    Out,
+    PairsOption,
+    SourceOption,
+    collect,
+    collect_recipe_of,
+    give,
+)
 from jeeves_cli.display import ConsoleDisplay, evaluation_table, make_display
 from jeeves_cli.endpoints import DEFAULT_PORTS, data_dir
 from jeeves_cli.exits import CommandError, Exit, Terminated
@@ -26,11 +38,10 @@ from jeeves_cli.keys import keys_app, switch_app
 from jeeves_cli.lint import lint
 from jeeves_cli.pipeline import Pipeline, Recipes
 from jeeves_cli.plans import plan_training
-from jeeves_cli.recipes import load_recipe, recipe_for_source, with_absolute_locations
+from jeeves_cli.recipes import load_recipe
 from jeeves_cli.retrain import retrain
 from jeeves_cli.search import search
 from jeeves_cli.suites.command import evaluate_suites
-from jeeves_shared.artifacts import write_atomic
 from jeeves_shared.contracts.answers import Answer
 from jeeves_shared.contracts.base import Contract
 from jeeves_shared.contracts.manifests import (
@@ -41,13 +52,11 @@ from jeeves_shared.contracts.manifests import (
     ModelManifest,
     TrainingManifest,
 )
-from jeeves_shared.contracts.recipes import CollectRecipe, CurateRecipe, EvaluateRecipe, TrainRecipe
+from jeeves_shared.contracts.recipes import CurateRecipe, EvaluateRecipe, TrainRecipe
 
 C = TypeVar("C", bound=Contract)
 
-JOBS_DIR = Path("training-jobs")
 STARTER_QUESTION = "How do I keep a secret out of the console log?"
-REFUSALS = JOBS_DIR / "starter-pack" / "refusals.jsonl"
 
 app = typer.Typer(
     name="jeeves", no_args_is_help=True, add_completion=False, help="Jeeves: an assistant that knows Jenkins."
@@ -59,17 +68,11 @@ app.command("lint")(lint)
 app.command("retrain")(retrain)
 app.command("search")(search)
 
-AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON on standard output, nothing else.")]
-Out = Annotated[Path | None, typer.Option("--out", help="Write the manifest to this file.")]
-SourceOption = Annotated[str, typer.Option("--source", help="Folder or git address of documents.")]
-PairsOption = Annotated[str, typer.Option("--pairs", help="CSV or JSONL of questions and answers about them.")]
-LicenceOption = Annotated[str, typer.Option("--licence", help="SPDX identifier of the documents.")]
 CollectFile = Annotated[Path, typer.Option("--collect-recipe")]
 CurateFile = Annotated[Path, typer.Option("--curate-recipe")]
 TrainFile = Annotated[Path, typer.Option("--train-recipe")]
 EvaluateFile = Annotated[Path, typer.Option("--evaluate-recipe")]
 
-DEFAULT_COLLECT = JOBS_DIR / "collect" / "starter-pack.yaml"
 DEFAULT_CURATE = JOBS_DIR / "curate" / "default.yaml"
 DEFAULT_TRAIN = JOBS_DIR / "train" / "smollm2-135m-cpu.yaml"
 DEFAULT_EVALUATE = JOBS_DIR / "evaluate" / "default.yaml"
@@ -95,13 +98,6 @@ def run() -> None:
     sys.exit(code or 0)
 
 
-def _collect_recipe(recipe: Path, source: str, pairs: str, licence: str) -> CollectRecipe:
-    if source:
-        return recipe_for_source(source, pairs or None, REFUSALS if REFUSALS.is_file() else None, licence)
-    # A recipe's folders are written relative to the folder of the project.
-    return with_absolute_locations(load_recipe(CollectRecipe, recipe), Path.cwd())
-
-
 def _read_manifest(contract: type[C], path: Path) -> C:
     try:
         return contract.model_validate_json(path.read_bytes())
@@ -109,14 +105,6 @@ def _read_manifest(contract: type[C], path: Path) -> C:
         raise CommandError(f"{path} cannot be read: {exc.strerror}.", Exit.USAGE) from exc
     except ValidationError as exc:
         raise CommandError(f"{path} is not a {contract.__name__}: run the step before again.", Exit.USAGE) from exc
-
-
-def _give(manifest: Contract, out: Path | None, as_json: bool) -> None:
-    text = manifest.model_dump_json(indent=2)
-    if out is not None:
-        write_atomic(out, text.encode("utf-8"))
-    if as_json:
-        print(text)
 
 
 @app.command("up")
@@ -149,7 +137,7 @@ def run_all(
 ) -> int:
     """Start the services, teach the model, promote it, and stay up (what `make run` does)."""
     recipes = Recipes(
-        collect=_collect_recipe(collect_recipe, source, pairs, licence),
+        collect=collect_recipe_of(collect_recipe, source, pairs, licence),
         curate=load_recipe(CurateRecipe, curate_recipe),
         train=load_recipe(TrainRecipe, train_recipe),
         evaluate=load_recipe(EvaluateRecipe, evaluate_recipe),
@@ -179,7 +167,7 @@ def pipeline(
     """Run the whole loop on services that are up."""
     display = make_display(as_json)
     recipes = Recipes(
-        collect=_collect_recipe(collect_recipe, source, pairs, licence),
+        collect=collect_recipe_of(collect_recipe, source, pairs, licence),
         curate=load_recipe(CurateRecipe, curate_recipe),
         train=load_recipe(TrainRecipe, train_recipe),
         evaluate=load_recipe(EvaluateRecipe, evaluate_recipe),
@@ -192,19 +180,7 @@ def pipeline(
     return Exit.OK if outcome.serving is not None else Exit.GATE_REFUSED
 
 
-@app.command("collect")
-def collect(
-    recipe: Annotated[Path, typer.Option("--recipe")] = DEFAULT_COLLECT,
-    source: SourceOption = "",
-    pairs: PairsOption = "",
-    licence: LicenceOption = "NOASSERTION",
-    out: Out = None,
-    as_json: AsJson = False,
-) -> int:
-    """Collect documents and pairs."""
-    manifest = Pipeline(make_display(as_json)).collect(_collect_recipe(recipe, source, pairs, licence))
-    _give(manifest, out, as_json)
-    return Exit.OK
+app.command("collect")(collect)
 
 
 @app.command("index")
@@ -220,7 +196,7 @@ def index(
     manifest = steps.build_index(load_recipe(CurateRecipe, recipe), _read_manifest(CollectionManifest, collection))
     if serve:
         steps.serve_index(manifest)
-    _give(manifest, out, as_json)
+    give(manifest, out, as_json)
     return Exit.OK
 
 
@@ -238,7 +214,7 @@ def curate(
         _read_manifest(CollectionManifest, collection),
         _read_manifest(IndexManifest, index),
     )
-    _give(manifest, out, as_json)
+    give(manifest, out, as_json)
     return Exit.OK
 
 
@@ -258,7 +234,7 @@ def train(
     manifest = Pipeline(make_display(as_json)).train(
         load_recipe(TrainRecipe, recipe), _read_manifest(DatasetManifest, dataset)
     )
-    _give(manifest, out, as_json)
+    give(manifest, out, as_json)
     return Exit.OK
 
 
@@ -273,7 +249,7 @@ def quantize(
     manifest = Pipeline(make_display(as_json)).quantize(
         _read_manifest(TrainingManifest, training), tuple(quantization or ["Q8_0"])
     )
-    _give(manifest, out, as_json)
+    give(manifest, out, as_json)
     return Exit.OK
 
 
@@ -305,7 +281,7 @@ def evaluate(
         quantization,
         _read_manifest(DatasetManifest, dataset),
     )
-    _give(report, out, as_json)
+    give(report, out, as_json)
     if isinstance(display, ConsoleDisplay):
         display.console.print(evaluation_table(report))
         for condition in report.gate:
@@ -325,7 +301,7 @@ def promote(
     if not evaluation.passed:
         raise CommandError("The gate refused this model: it is not promoted.", Exit.GATE_REFUSED)
     served, _ = Pipeline(make_display(as_json)).promote(_read_manifest(ModelManifest, model), evaluation, reason)
-    _give(served, None, as_json)
+    give(served, None, as_json)
     return Exit.OK
 
 
@@ -333,7 +309,7 @@ def promote(
 def rollback(as_json: AsJson = False) -> int:
     """Go back to the previous champion."""
     served = Pipeline(make_display(as_json)).rollback()
-    _give(served, None, as_json)
+    give(served, None, as_json)
     if not as_json:
         print(f"serving {served.name} v{served.version} ({served.quantization})")
     return Exit.OK

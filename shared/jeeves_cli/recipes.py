@@ -15,6 +15,9 @@ R = TypeVar("R", bound=Contract)
 
 _GIT_ADDRESS = re.compile(r"^(?:https?|ssh|git|file)://|^[\w.-]+@[\w.-]+:|\.git/?$")
 
+_PACKED = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".bundle")
+"""A tree in one file; the collector unpacks it."""
+
 
 def load_recipe(recipe_type: type[R], path: Path) -> R:
     """Read and validate a recipe.
@@ -42,13 +45,16 @@ def load_recipe(recipe_type: type[R], path: Path) -> R:
 
 def with_absolute_locations(recipe: CollectRecipe, base: Path) -> CollectRecipe:
     """The recipe with its relative folders resolved against `base`, since a service has another working folder."""
-    sources = tuple(
-        source
-        if _GIT_ADDRESS.search(source.location)
-        else source.model_copy(update={"location": str((base / source.location).resolve())})
-        for source in recipe.sources
-    )
+    sources = tuple(_with_absolute_location(source, base) for source in recipe.sources)
     return recipe.model_copy(update={"sources": sources})
+
+
+def _with_absolute_location(source: Source, base: Path) -> Source:
+    # Sources that speak HTTP have an address in the place of a location.
+    location = getattr(source, "location", None)
+    if location is None or _GIT_ADDRESS.search(location):
+        return source
+    return source.model_copy(update={"location": str((base / location).resolve())})
 
 
 def recipe_for_source(location: str, pairs: str | None, refusals: Path | None, licence: str) -> CollectRecipe:
@@ -66,7 +72,8 @@ def recipe_for_source(location: str, pairs: str | None, refusals: Path | None, l
     name = re.sub(r"[^A-Za-z0-9._-]", "-", Path(location.rstrip("/")).name.removesuffix(".git")) or "source"
     if not _GIT_ADDRESS.search(location):
         folder = Path(location)
-        if not folder.is_dir():
+        packed = folder.is_file() and folder.name.lower().endswith(_PACKED)
+        if not folder.is_dir() and not packed:
             raise CommandError(
                 f"SOURCE={location} is neither a folder nor a git address: give the folder that holds your "
                 "AsciiDoc or Markdown files.",

@@ -3,13 +3,17 @@
 | module | what |
 |---|---|
 | `app`, `api`, `settings`, `metrics` | the HTTP process |
-| `jobs` | a collection, in a process of its own |
-| `tree`, `git`, `walk` | source `tree`: a folder or git address of AsciiDoc and Markdown |
-| `pairs` | source `pairs`: questions and answers from JSON Lines and CSV |
+| `jobs`, `publishing` | a collection, in a process of its own; from the ledger to shards and manifest |
+| `ledger` | what each source gave, and where an unfinished run stands |
+| `sources` | the sources, all of one protocol; `workplace` is what they may use |
+| `outgoing` | the one way to other hosts |
+| `tree`, `git`, `walk`, `archives` | folders, repositories and archives of AsciiDoc and Markdown |
+| `pairs` | questions and answers from JSON Lines and CSV |
+| `html` | HTML to Markdown |
 | `antora`, `addresses` | where a document stands in its site: resources, navigation, public address |
 | `asciidoc` | AsciiDoc to Markdown |
 | `markdown`, `encoding` | reading Markdown; bytes to text |
-| `state`, `drops` | what is remembered between runs; why an item was left out |
+| `state`, `drops` | conversions that are remembered; why an item was left out |
 """
 
 __version__ = "0.1.0"

@@ -5,11 +5,15 @@ from typing import Any
 from fastapi import APIRouter
 from pydantic import Field
 
-from jeeves_collector.jobs import MANIFEST_KIND
+from jeeves_collector.layout import CollectorLayout
+from jeeves_collector.publishing import MANIFEST_KIND
 from jeeves_shared.artifacts import ArtifactStore
 from jeeves_shared.contracts.base import Contract
+from jeeves_shared.contracts.collections import CollectionReport
 from jeeves_shared.contracts.manifests import CollectionManifest
-from jeeves_shared.contracts.recipes import PairsSource, TreeSource
+from jeeves_shared.contracts.sources import SOURCE_TYPES
+from jeeves_shared.errors import NotFound
+from jeeves_shared.jobs.store import JobStore
 
 
 class SourceKind(Contract):
@@ -32,7 +36,7 @@ def sources_router() -> APIRouter:
                 description=(source.__doc__ or "").strip(),
                 recipe_schema=source.model_json_schema(),
             )
-            for source in (TreeSource, PairsSource)
+            for source in SOURCE_TYPES
         ]
 
     return router
@@ -54,5 +58,26 @@ def manifests_router(store: ArtifactStore) -> APIRouter:
     @router.get("/{manifest_id}", summary="A collection")
     def read(manifest_id: str) -> CollectionManifest:
         return store.get_manifest(CollectionManifest, MANIFEST_KIND, manifest_id)
+
+    return router
+
+
+def reports_router(layout: CollectorLayout, jobs: JobStore, kind: str) -> APIRouter:
+    """`GET /v1/collections/{job_id}/report`: how a collection came about.
+
+    Args:
+        layout: of the collector's files.
+        jobs: the tables.
+        kind: of the jobs.
+    """
+    router = APIRouter(prefix=f"/v1/{kind}", tags=[kind])
+
+    @router.get("/{job_id}/report", summary="What was left out and left open, and what changed since the last time")
+    def read(job_id: str) -> CollectionReport:
+        job = jobs.get(job_id, kind)
+        path = layout.report(job.id)
+        if not path.is_file():
+            raise NotFound(f"Collection job {job_id} has no report: it is {job.state}.")
+        return CollectionReport.model_validate_json(path.read_bytes())
 
     return router

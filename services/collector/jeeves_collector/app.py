@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 from fastapi import APIRouter, FastAPI
 
-from jeeves_collector.api import manifests_router, sources_router
+from jeeves_collector.api import manifests_router, reports_router, sources_router
+from jeeves_collector.layout import CollectorLayout
 from jeeves_collector.metrics import LatestCollectionMetrics
 from jeeves_collector.settings import CollectorSettings
 from jeeves_shared.contracts.requests import CollectionRequest
@@ -26,7 +27,12 @@ def create_app(settings: CollectorSettings) -> FastAPI:
 
     def routers(parts: JobServiceParts) -> Sequence[APIRouter]:
         parts.registry.register(LatestCollectionMetrics(parts.jobs, COLLECTIONS.name))
-        return (sources_router(), manifests_router(parts.store))
+        layout = CollectorLayout((settings.data_dir / NAME).resolve())
+        return (
+            sources_router(),
+            manifests_router(parts.store),
+            reports_router(layout, parts.jobs, COLLECTIONS.name),
+        )
 
     return create_job_service(NAME, settings, [(COLLECTIONS, CollectionRequest)], routers)
 

@@ -47,7 +47,7 @@ class Checkout:
 
 def is_git_address(location: str) -> bool:
     """True for what git fetches, false for a folder to be read as it is."""
-    return bool(_ADDRESS.match(location)) or location.rstrip("/").endswith(".git")
+    return bool(_ADDRESS.match(location)) or location.rstrip("/").endswith((".git", ".bundle"))
 
 
 def fetch(location: str, clones: Path, timeout_seconds: float) -> Checkout:

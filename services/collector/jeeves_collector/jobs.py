@@ -1,38 +1,44 @@
 """A collection, in the job's own process.
 
-Every step can be repeated: sources are read again, converted sections come out of the state, shards and manifest are
-written once. So a collection that was killed starts over, skips what is done, and gives the same result.
+Each source writes its pages into the ledger, together with the place behind them. So a collection that was killed, or
+that a quota stopped, goes on where it was and gives the same result; and one that ran before reads what changed.
 """
 
+import time
 from collections import Counter
-from collections.abc import Sequence
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
-from jeeves_collector.conversion import Conversion
-from jeeves_collector.gather import Gathered, Report, gather_pairs, gather_tree
-from jeeves_collector.git import fetch, is_git_address
 from jeeves_collector.layout import CollectorLayout
+from jeeves_collector.ledger import Ledger, open_ledger
+from jeeves_collector.publishing import MANIFEST_KIND, Collected, publish
 from jeeves_collector.settings import CollectorSettings
-from jeeves_collector.state import open_state
-from jeeves_collector.walk import Tree, walk
-from jeeves_shared.artifacts import ArtifactStore
-from jeeves_shared.contracts.base import Contract, canonical_json, content_hash, manifest_id
-from jeeves_shared.contracts.documents import Document
-from jeeves_shared.contracts.manifests import ArtifactRef, CollectionManifest
-from jeeves_shared.contracts.recipes import CollectRecipe, TreeSource
+from jeeves_collector.sources.protocol import Finished
+from jeeves_collector.sources.registry import open_source, source_key
+from jeeves_collector.state import CollectorState, open_state
+from jeeves_collector.workplace import Workplace
+from jeeves_shared.artifacts import write_atomic
+from jeeves_shared.contracts.collections import CollectionReport, SourceFigures
+from jeeves_shared.contracts.manifests import CollectionManifest
+from jeeves_shared.contracts.recipes import CollectRecipe
 from jeeves_shared.contracts.requests import CollectionRequest
-from jeeves_shared.errors import RecipeError
+from jeeves_shared.contracts.sources import Source
+from jeeves_shared.errors import RecipeError, SourceUnusable
 from jeeves_shared.jobs.worker import JobContext
 from jeeves_shared.settings import load_settings
 
-MANIFEST_KIND = "collection"
-SHARD_DOCUMENTS = 256
-SHARD_PAIRS = 2048
+__all__ = ["MANIFEST_KIND", "collect"]
+
 _READ_SHARE = 0.95
 """Of the progress; the rest is for shards and manifest."""
 _NAMES_LOGGED_MAX = 25
+_SLEEP_STEP_SECONDS = 0.5
+_LOGGED = {
+    "unresolved attributes": "unresolved attributes, left in the text",
+    "unresolved references": "unresolved references, left as text",
+    "unresolved includes": "includes left out",
+    "unconverted sections": "sections that pandoc could not convert, left as AsciiDoc",
+}
 
 
 def collect(context: JobContext, request: dict[str, Any]) -> CollectionManifest:
@@ -43,136 +49,112 @@ def collect(context: JobContext, request: dict[str, Any]) -> CollectionManifest:
         request: a `CollectionRequest`.
 
     Raises:
-        SourceUnusable: a source that cannot be read or has no usable document.
-        RecipeError: two sources of one kind and name.
+        SourceUnusable: a source that cannot be read or has no usable document; `QuotaExhausted` and `SourceAway` are
+            kinds of it after which the next collection goes on where this one stopped.
+        RecipeError: two sources of documents, or two of pairs, have one name.
         NotReady: pandoc is missing.
         StorageFull: no space for the shards.
         JobCancelled: on request.
     """
     recipe = CollectionRequest.model_validate(request).recipe
     _refuse_equal_names(recipe)
-    gathered, revisions = _gather(context, recipe)
-    _log_findings(context, gathered)
-    return _store_collection(context, recipe, gathered, revisions)
+    layout = CollectorLayout.of_work_dir(context.work_dir)
+    with open_ledger(layout.ledger) as ledger, open_state(layout.memory) as state:
+        ledger.forget_unused()
+        collected = _Collecting(context, layout, ledger, state).read(recipe)
+        context.report(_READ_SHARE, "writing shards")
+        manifest, report = publish(ledger, context.store, collected)
+    write_atomic(layout.report(context.job_id), report.model_dump_json().encode())
+    _log(context, manifest, report)
+    return manifest
 
 
 def _refuse_equal_names(recipe: CollectRecipe) -> None:
-    counted = Counter((source.type, source.name) for source in recipe.sources)
+    # Documents of two sources may not share a first part of their paths; pairs have ids of their own.
+    counted = Counter(("pairs" if source.type == "pairs" else "documents", source.name) for source in recipe.sources)
     repeated = tuple(f"{kind} {name}" for (kind, name), times in counted.items() if times > 1)
     if repeated:
         raise RecipeError(f"Each source needs a name of its own; given twice: {', '.join(repeated)}.", repeated)
 
 
-def _gather(context: JobContext, recipe: CollectRecipe) -> tuple[Gathered, list[str]]:
-    layout = CollectorLayout.of_work_dir(context.work_dir)
-    settings = load_settings(CollectorSettings)
-    gathered = Gathered()
-    revisions: list[str] = []
-    with open_state(layout.memory) as state:
+class _Collecting:
+    """Reads the sources of a recipe, one after the other."""
+
+    def __init__(self, context: JobContext, layout: CollectorLayout, ledger: Ledger, state: CollectorState) -> None:
+        self._context = context
+        self._layout = layout
+        self._ledger = ledger
+        self._state = state
+        self._settings = load_settings(CollectorSettings)
+        self._retrieved_at = self._settings.collector_retrieved_at or datetime.now(UTC).replace(microsecond=0)
+        self._before: Counter[str] = Counter()
+
+    def read(self, recipe: CollectRecipe) -> Collected:
+        """All sources into the ledger."""
+        keys: list[str] = []
+        figures: list[SourceFigures] = []
         for number, source in enumerate(recipe.sources):
-            report = _reporter(context, gathered, source.name, number, len(recipe.sources))
-            report(0, "looking for files")
-            if isinstance(source, TreeSource):
-                tree, revision = _tree(source, layout.clones, settings.collector_git_timeout_seconds)
-                revisions.append(revision)
-                conversion = Conversion(
-                    state, settings.collector_pandoc_processes, settings.collector_conversion_timeout_seconds
-                )
-                gather_tree(
-                    source, tree, revision, conversion=conversion, state=state, gathered=gathered, report=report
-                )
-            else:
-                gather_pairs(source, gathered, report)
-    return gathered, revisions
+            key, of_source = self._source(source, number, len(recipe.sources))
+            keys.append(key)
+            figures.append(of_source)
+            self._before.update({"documents": of_source.documents, "pairs": of_source.pairs})
+        return Collected(recipe, tuple(keys), tuple(figures))
 
+    def _source(self, source: Source, number: int, sources: int) -> tuple[str, SourceFigures]:
+        counts: Counter[str] = Counter()
 
-def _reporter(context: JobContext, gathered: Gathered, name: str, number: int, sources: int) -> Report:
-    def report(done: float, item: str) -> None:
-        context.report(_READ_SHARE * (number + done) / sources, f"{name}: {item}", **gathered.figures())
+        def report(done: float, item: str) -> None:
+            share = _READ_SHARE * (number + done) / sources
+            figures = {name: float(value) for name, value in (self._before + counts).items()}
+            self._context.report(share, f"{source.name}: {item}", **figures)
 
-    return report
-
-
-def _tree(source: TreeSource, clones: Path, timeout_seconds: float) -> tuple[Tree, str]:
-    if is_git_address(source.location):
-        checkout = fetch(source.location, clones, timeout_seconds)
-        return walk(checkout.folder, source.include, source.exclude), checkout.revision
-    return walk(Path(source.location).expanduser(), source.include, source.exclude), ""
-
-
-def _log_findings(context: JobContext, gathered: Gathered) -> None:
-    for what, names in (
-        ("unresolved attributes, left in the text", _counted(gathered.unresolved_attributes)),
-        ("unresolved references, left as text", _counted(gathered.unresolved_references)),
-        ("includes left out", gathered.refused_includes),
-        ("sections that pandoc could not convert, left as AsciiDoc", gathered.unconverted),
-    ):
-        if names:
-            more = f" and {len(names) - _NAMES_LOGGED_MAX} more" if len(names) > _NAMES_LOGGED_MAX else ""
-            context.log(f"{what}: {', '.join(names[:_NAMES_LOGGED_MAX])}{more}")
-
-
-def _counted(names: Counter[str]) -> list[str]:
-    return [f"{name} ({number})" for name, number in sorted(names.items())]
-
-
-def _store_collection(
-    context: JobContext, recipe: CollectRecipe, gathered: Gathered, revisions: Sequence[str]
-) -> CollectionManifest:
-    documents = sorted(gathered.documents, key=lambda document: document.source_path)
-    pairs = [gathered.pairs[name] for name in sorted(gathered.pairs)]
-    content = _recipe_content(recipe)
-    identity = {
-        "recipe": content,
-        "documents": [_document_identity(document) for document in documents],
-        "pairs": [[pair.id, content_hash(pair)] for pair in pairs],
-    }
-    collection_id = manifest_id(MANIFEST_KIND, identity)
-    found = context.store.find_manifest(CollectionManifest, MANIFEST_KIND, collection_id)
-    if found is not None:
-        context.log(f"nothing has changed since {collection_id}")
-        return found
-    context.report(_READ_SHARE, "writing shards", **gathered.figures())
-    manifest = CollectionManifest(
-        id=collection_id,
-        source_name="+".join(source.name for source in recipe.sources),
-        source_revision="+".join(revision for revision in revisions if revision),
-        recipe_sha256=content_hash(content),
-        shards=_shards(context.store, documents, SHARD_DOCUMENTS, "documents"),
-        pair_shards=_shards(context.store, pairs, SHARD_PAIRS, "pairs"),
-        documents=len(documents),
-        code_blocks=gathered.code_blocks,
-        pairs=len(pairs),
-        drops=dict(sorted(gathered.drops.items())),
-        created_at=datetime.now(UTC),
-    )
-    context.store.put_manifest(manifest)
-    return manifest
-
-
-def _recipe_content(recipe: CollectRecipe) -> dict[str, Any]:
-    # Where a source lies is no part of what it says: the same files elsewhere are the same collection.
-    content = recipe.model_dump(mode="json")
-    for source in content["sources"]:
-        del source["location"]
-    return content
-
-
-def _document_identity(document: Document) -> list[Any]:
-    # The bytes of its file, and what became of them with all includes, by this version of the converter.
-    return [
-        document.source_path,
-        document.provenance.sha256,
-        content_hash(document.model_dump(mode="json", exclude={"provenance"})),
-        document.provenance.url,
-    ]
-
-
-def _shards(store: ArtifactStore, items: Sequence[Contract], size: int, name: str) -> tuple[ArtifactRef, ...]:
-    return tuple(
-        store.put_bytes(
-            "".join(f"{canonical_json(item)}\n" for item in items[start : start + size]).encode(),
-            f"{name}-{start // size:05d}.jsonl",
+        report(0.0, "looking for what there is")
+        reader = open_source(
+            source,
+            Workplace(self._layout, self._settings, self._state, self._retrieved_at, self._wait, report),
         )
-        for start in range(0, len(items), size)
-    )
+        key = source_key(source, reader)
+        for page in reader.pages(self._ledger.begin(key)):
+            if isinstance(page, Finished):
+                self._ledger.finish(key, page)
+                break
+            self._ledger.keep(key, page)
+            counts["fetched"] += len(page.items)
+            counts["unchanged"] += len(page.unchanged)
+            counts["documents"] += sum(len(item.content) for item in page.items)
+            report(page.done, page.message)
+        documents, pairs = self._ledger.count(key, "document"), self._ledger.count(key, "pair")
+        if not documents and not pairs:
+            drops = Counter(drop.reason for drop in self._ledger.notes(key).drops)
+            self._ledger.forget(key)
+            raise SourceUnusable(reader.emptiness(drops))
+        remote = reader.figures
+        return key, SourceFigures(
+            name=source.name,
+            type=source.type,
+            documents=documents,
+            pairs=pairs,
+            requests=remote.requests,
+            fetched_bytes=remote.fetched_bytes,
+            fetched_items=counts["fetched"],
+            unchanged_items=counts["unchanged"],
+            waited_seconds=round(remote.waited_seconds, 3),
+        )
+
+    def _wait(self, seconds: float) -> None:
+        deadline = time.monotonic() + seconds
+        while (left := deadline - time.monotonic()) > 0:
+            self._context.check_cancelled()
+            time.sleep(min(left, _SLEEP_STEP_SECONDS))
+
+
+def _log(context: JobContext, manifest: CollectionManifest, report: CollectionReport) -> None:
+    for kind, names in report.findings.items():
+        shown = [f"{name} ({number})" for name, number in names.items()]
+        more = f" and {len(shown) - _NAMES_LOGGED_MAX} more" if len(shown) > _NAMES_LOGGED_MAX else ""
+        context.log(f"{_LOGGED.get(kind, kind)}: {', '.join(shown[:_NAMES_LOGGED_MAX])}{more}")
+    diff = report.diff
+    if diff.previous_id == manifest.id:
+        context.log(f"nothing has changed since {manifest.id}")
+    elif diff.previous_id:
+        context.log(f"since {diff.previous_id}: {diff.added} added, {diff.changed} changed, {diff.removed} removed")

@@ -2,8 +2,13 @@
 
 <data folder>/collector/
 state.sqlite            jobs (shared frame)
-memory.sqlite           what is remembered between runs
+memory.sqlite           conversions that are remembered
+ledger.sqlite           what each source gave, and where an unfinished run stands
 clones/<hash>/          git repositories
+archives/<sha256>/      unpacked archives
+hosts/                  rate and daily quota of each host
+staged/<source>.sqlite  posts of a dump, until all of it was read
+reports/<job id>.json   what happened in a job
 work/<job id>/          one job
 """
 
@@ -31,3 +36,27 @@ class CollectorLayout:
     def clones(self) -> Path:
         """Folder of git clones."""
         return self.root / "clones"
+
+    @property
+    def ledger(self) -> Path:
+        """SQLite file of `Ledger`."""
+        return self.root / "ledger.sqlite"
+
+    @property
+    def archives(self) -> Path:
+        """Folder of unpacked archives."""
+        return self.root / "archives"
+
+    @property
+    def hosts(self) -> Path:
+        """Folder of the hosts' gates."""
+        return self.root / "hosts"
+
+    @property
+    def staged(self) -> Path:
+        """Folder of what dumps are sorted in."""
+        return self.root / "staged"
+
+    def report(self, job_id: str) -> Path:
+        """JSON of a job's `CollectionReport`."""
+        return self.root / "reports" / f"{job_id}.json"

@@ -1,32 +1,18 @@
-"""What the collector remembers between runs: converted sections, and when each document was first seen.
+"""What the collector remembers between runs: converted sections.
 
-One SQLite file. Losing it costs time and newer `retrieved_at` stamps, nothing else.
+One SQLite file. Losing it costs time, nothing else.
 """
 
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from contextlib import contextmanager
 from pathlib import Path
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS conversions (key TEXT PRIMARY KEY, title TEXT NOT NULL, markdown TEXT NOT NULL);
-CREATE TABLE IF NOT EXISTS retrieved (
-    source_path TEXT NOT NULL, sha256 TEXT NOT NULL, at TEXT NOT NULL, revision TEXT NOT NULL,
-    PRIMARY KEY (source_path, sha256)
-);
 """
 _VARIABLES_MAX = 500
 """SQLite allows 999 in old builds."""
-
-
-@dataclass(frozen=True)
-class Retrieval:
-    """When some bytes were first read, and at which revision of their source."""
-
-    at: datetime
-    revision: str
 
 
 class CollectorState:
@@ -71,28 +57,6 @@ class CollectorState:
                 "INSERT OR REPLACE INTO conversions VALUES (?, ?, ?)",
                 [(key, title, markdown) for key, (title, markdown) in converted.items()],
             )
-
-    def first_seen(self, digests: Mapping[str, str], revision: str) -> dict[str, Retrieval]:
-        """When each document was first seen with its present bytes; now, for those that are new.
-
-        Args:
-            digests: sha256 of the source bytes by source path.
-            revision: of the source, now.
-        """
-        now = datetime.now(UTC).replace(microsecond=0)
-        with self._connection:
-            self._connection.executemany(
-                "INSERT OR IGNORE INTO retrieved VALUES (?, ?, ?, ?)",
-                [(path, sha256, now.isoformat(), revision) for path, sha256 in digests.items()],
-            )
-        with closing(self._connection.cursor()) as cursor:
-            seen: dict[str, Retrieval] = {}
-            for path, sha256 in digests.items():
-                at, first_revision = cursor.execute(
-                    "SELECT at, revision FROM retrieved WHERE source_path = ? AND sha256 = ?", (path, sha256)
-                ).fetchone()
-                seen[path] = Retrieval(datetime.fromisoformat(at), first_revision)
-            return seen
 
 
 @contextmanager

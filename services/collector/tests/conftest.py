@@ -155,6 +155,11 @@ class CollectorProcess:
         return job
 
 
+@pytest.fixture(scope="session")
+def make_collector_process() -> type[CollectorProcess]:
+    return CollectorProcess
+
+
 @pytest.fixture(scope="module")
 def collector_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CollectorProcess]:
     running = CollectorProcess(tmp_path_factory.mktemp("service") / "served")

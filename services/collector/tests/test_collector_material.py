@@ -1,6 +1,7 @@
 """The shipped starter pack, and real Jenkins documentation where it is at hand."""
 
 import csv
+import itertools
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +10,10 @@ from typing import Any
 import pytest
 import yaml
 
+from jeeves_collector.markdown import scan_fences
+from jeeves_collector.tree import TreeReader
+from jeeves_collector.walk import walk
+from jeeves_shared.contracts.collections import CollectionReport
 from jeeves_shared.contracts.manifests import CollectionManifest
 from jeeves_shared.contracts.recipes import CollectRecipe, TreeSource
 
@@ -109,9 +114,19 @@ def _plain(heading: str) -> str:
     return re.sub(r"[`*\\]", "", heading).strip()
 
 
+PAGES_SHOWN = ("pipeline/pages/jenkinsfile", "using/pages/using-credentials", "installing/pages/docker")
+"""Three pages that `-s` prints side by side with their source."""
+
+
+def source_blocks(root: Path, relative: str, reader: TreeReader) -> list[str]:
+    """Code of a document as it stands in the AsciiDoc, its includes resolved, before anything was converted."""
+    body = reader.read(relative).body
+    return [block.text for piece in body.pieces for block in piece.blocks] if not isinstance(body, str) else []
+
+
 @pytest.mark.corpora
 @pytest.mark.slow
-def test_the_handbook_of_jenkins(collector: Any, corpora: Path) -> None:
+def test_the_handbook_of_jenkins(collector: Any, corpora: Path, capsys: pytest.CaptureFixture[str]) -> None:
     root = corpora / "docs.jenkins.io"
     source = {"type": "tree", "name": "docs.jenkins.io", "location": str(root)}
     pairs_file = corpora / "jenai" / "derived_dev_split.csv"
@@ -127,12 +142,42 @@ def test_the_handbook_of_jenkins(collector: Any, corpora: Path) -> None:
     assert {path for path in named if "/_partials/" not in path} <= set(documents)
     assert manifest.pairs == 410
 
+    # Counted by another reader than the product's: delimited blocks of the files as they lie there.
     checked, lost = lost_code(documents, root)
     assert checked > 800
     assert lost == []
+    # And every block that the product took out of the text, in order, with its text.
+    reader = TreeReader(TreeSource(**source), walk(root, TreeSource(**source).include, ()))
+    blocks = 0
+    differing: list[str] = []
+    for source_path, document in documents.items():
+        before = source_blocks(root, source_path.partition("/")[2], reader)
+        after = scan_fences(document.text)[0]
+        blocks += len(before)
+        if sorted(map(flat, before)) != sorted(map(flat, after)):
+            differing.append(f"{source_path}: {len(before)} in the source, {len(after)} in the output")
+    assert differing == []
+    assert blocks == manifest.code_blocks
+
     text = documents["docs.jenkins.io/docs/user-docs/modules/pipeline/pages/syntax.adoc"]
     assert text.provenance.url == "https://www.jenkins.io/doc/book/pipeline/syntax/"
     assert text.title == "Pipeline syntax"
     assert "JEEVES" not in "".join(document.text for document in documents.values())
-
+    path = collector.data_dir / "collector" / "reports" / f"{collector.last_job}.json"
+    report = CollectionReport.model_validate_json(path.read_bytes())
+    with capsys.disabled():
+        print(f"\n{manifest.documents} documents, {blocks} code blocks before, {manifest.code_blocks} after")
+        for kind, names in report.findings.items():
+            print(f"{kind}: {sum(names.values())} of {len(names)} names")
+        for name in PAGES_SHOWN:
+            show_side_by_side(documents, root, name)
     assert collector.collect(source, pairs) == manifest
+
+
+def show_side_by_side(documents: dict[str, Any], root: Path, name: str, width: int = 78, lines: int = 40) -> None:
+    source_path = next(path for path in documents if path.endswith(f"{name}.adoc"))
+    left = (root / source_path.partition("/")[2]).read_text().split("\n")[:lines]
+    right = documents[source_path].text.split("\n")[:lines]
+    print(f"\n{source_path} → {documents[source_path].provenance.url}")
+    for one, other in itertools.zip_longest(left, right, fillvalue=""):
+        print(f"{one[:width]:<{width}} │ {other[:width]}")

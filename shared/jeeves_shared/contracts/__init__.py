@@ -4,6 +4,9 @@
 |---|---|---|
 | `documents` | documents, pairs, passages, samples | collector → curator → trainer, gateway |
 | `manifests` | frozen results of each step | every service → every service |
+| `sources` | sources of a collect recipe | people → collector |
+| `collections` | how a collection came about | collector → clients |
+| `feedback` | feedback that was reviewed | gateway → collector |
 | `recipes`, `requests` | what to do | command line, Jenkins → services |
 | `jobs`, `problems` | state and errors of long work | services → clients |
 | `prompts` | the one prompt | curator, trainer, gateway |

@@ -20,6 +20,21 @@ class Provenance(Contract):
     author: str = Field(description="Author or rights holder for the attribution line; empty if unknown.")
     sha256: str = Field(description="Of the source bytes, 64 hexadecimal digits.")
     source_revision: str = Field(default="", description="Git commit, ETag or the like; empty if the source has none.")
+    route: str = Field(
+        default="", description="How it came where terms differ by the way: `api`, `dump`, `data-explorer`; else empty."
+    )
+
+
+class CollectedAnswer(Contract):
+    """One answer to a question, or one later post of a thread. Part of a `Document` of kind `question`."""
+
+    text: str = Field(description="Markdown.")
+    score: int = Field(default=0, description="Votes, or likes.")
+    accepted: bool = False
+    author: str = ""
+    url: str = ""
+    licence: str = "NOASSERTION"
+    created_at: datetime | None = None
 
 
 class Document(Contract):
@@ -36,6 +51,10 @@ class Document(Contract):
     kind: DocumentKind = "reference"
     text: str = Field(description="Markdown; code in fences with their language; headings with `#`.")
     provenance: Provenance
+    question: str = Field(default="", description="Of kind `question`: its Markdown alone; `text` has the answers too.")
+    answers: tuple[CollectedAnswer, ...] = Field(default=(), description="In the order of the source.")
+    tags: tuple[str, ...] = ()
+    score: int = Field(default=0, description="Votes or likes of the question.")
 
 
 class Pair(Contract):

@@ -4,40 +4,25 @@ Read by the command line, which sends the recipe with the request; the resolved 
 """
 
 import re
-from typing import Annotated, Literal
+from typing import Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
 from jeeves_shared.contracts.base import Contract
+from jeeves_shared.contracts.sources import PairsSource, Source, TreeSource
 
-
-class TreeSource(Contract):
-    """A folder or git repository of AsciiDoc and Markdown files."""
-
-    type: Literal["tree"] = "tree"
-    name: str = Field(pattern=r"^[A-Za-z0-9._-]+$", description="First part of each document's `source_path`.")
-    location: str = Field(description="Folder, or git address (`https://…`, `git@…`, `file://…`, `….git`).")
-    include: tuple[str, ...] = Field(default=("**/*.adoc", "**/*.asciidoc", "**/*.md", "**/*.markdown"))
-    exclude: tuple[str, ...] = ()
-    licence: str = "NOASSERTION"
-    author: str = ""
-    address: str = Field(
-        default="", description="Public address of the tree; documents are addressed below it. Empty: none."
-    )
-    layout: Literal["auto", "plain", "antora"] = "auto"
-
-
-class PairsSource(Contract):
-    """A file of questions and answers: JSON Lines of pairs, or CSV with `question,answer,source_path`."""
-
-    type: Literal["pairs"] = "pairs"
-    name: str = Field(pattern=r"^[A-Za-z0-9._-]+$")
-    location: str = Field(description="File, or folder of files.")
-    licence: str = "NOASSERTION"
-    author: str = ""
-
-
-Source = Annotated[TreeSource | PairsSource, Field(discriminator="type")]
+__all__ = [
+    "BaseModelSource",
+    "CollectRecipe",
+    "CurateRecipe",
+    "EvaluateRecipe",
+    "GateSettings",
+    "LoraSettings",
+    "PairsSource",
+    "Source",
+    "TrainRecipe",
+    "TreeSource",
+]
 
 
 class CollectRecipe(Contract):

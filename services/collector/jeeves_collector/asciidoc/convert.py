@@ -60,17 +60,15 @@ class PreparedDocument:
     Attributes:
         title: AsciiDoc; empty if it has none.
         pieces: in order.
-        refused_includes: how many, by reason.
+        refused_includes: reason, and target with what is wrong with it.
         unresolved_attributes, unresolved_references: how often, by name; their text stays.
-        refused_targets: the refused includes, for the log.
     """
 
     title: str
     pieces: tuple[PreparedPiece, ...]
-    refused_includes: Counter[DropReason]
+    refused_includes: tuple[tuple[DropReason, str], ...]
     unresolved_attributes: Counter[str]
     unresolved_references: Counter[str]
-    refused_targets: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -128,10 +126,9 @@ def prepare(
     return PreparedDocument(
         title=references.resolve(scanned.title),
         pieces=tuple(piece for piece in pieces if piece.title or piece.text),
-        refused_includes=preprocessor.refused,
+        refused_includes=tuple(preprocessor.refused),
         unresolved_attributes=state.unresolved,
         unresolved_references=references.unresolved,
-        refused_targets=tuple(preprocessor.refused_targets),
     )
 
 

@@ -7,7 +7,6 @@ Source: https://docs.asciidoctor.org/asciidoc/latest/directives/.
 """
 
 import re
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Protocol
@@ -69,9 +68,8 @@ class Preprocessor:
         self._attributes = attributes
         self._resolver = resolver
         self._characters = 0
-        self.refused: Counter[DropReason] = Counter()
-        """Includes that were left out, by reason."""
-        self.refused_targets: list[str] = []
+        self.refused: list[tuple[DropReason, str]] = []
+        """Includes that were left out: reason, and target with what is wrong with it."""
 
     def __iter__(self) -> Iterator[str]:
         return self._lines(self._text.split("\n"), (self._path,))
@@ -158,8 +156,7 @@ class Preprocessor:
             text = self._resolver.read(path)
         except Dropped as exc:
             if exc.reason is not DropReason.INCLUDE_MISSING or "optional" not in _options(attributes):
-                self.refused[exc.reason] += 1
-                self.refused_targets.append(f"{resolved}: {exc}")
+                self.refused.append((exc.reason, f"{resolved}: {exc}"))
             return
         offset = attributes.get("leveloffset")
         before = self._attributes.get("leveloffset", "0")

@@ -25,7 +25,7 @@ _ANCHOR = re.compile(r"^\[\[(?P<id>[^\],]+)(?:,(?P<text>.*))?\]\]$")
 _BLOCK_TITLE = re.compile(r"^\.[^\s.].*$")
 _AUTHOR = re.compile(r"^\w[\w.'-]*(?: +\w[\w.'-]*){0,3}(?: +<[^>]+>)?(?:;.*)?$")
 _REVISION = re.compile(r"^(?:v?\d[\w.]*(?:,.*)?|v\d.*)$")
-_LIST_LIKE = re.compile(r"^\s+(?:[*.-]+ |\d+\. |<[\d.]+> |\w+: |\|)|::\s|::$")
+_LIST_LIKE = re.compile(r"^\s+(?:[*.-]+ |\d+\. |<[\d.]+> |\|)|::\s|::$")
 _ID = re.compile(r"#([\w.:-]+)")
 _ITEM = re.compile(r"^(?:\*{1,5}|-|\.{1,5}|\d+\.) \S")
 _VIDEO = re.compile(r"^video::(?P<id>[\w-]+)\[youtube[^\]]*\]$")
@@ -312,7 +312,11 @@ class Scanner:
         while line == "+" and self._piece.lines[-1:] == [""]:
             # Behind a blank line it would continue the list around this one; pandoc reads it as text.
             self._piece.lines.pop()
-        self._piece.lines.append(self._attributes.resolve(line))
+        resolved = self._attributes.resolve(line)
+        if resolved != line and not line[0].isspace():
+            # `{empty} +`: what stands for nothing leaves no indentation, which would begin a literal paragraph.
+            resolved = "" if resolved.strip() == "+" else resolved.lstrip(" ")
+        self._piece.lines.append(resolved)
         for identifier in re.findall(r"\[\[([\w.:-]+)(?:,[^\]]*)?\]\]|anchor:([\w.:-]+)\[", line):
             self._anchors.setdefault(identifier[0] or identifier[1], "")
         self._previous_blank = False
