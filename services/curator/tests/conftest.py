@@ -1,7 +1,9 @@
 """A small real collection in a real store, and jobs run in this process."""
 
+import importlib.util
+import sys
 import uuid
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -152,6 +154,18 @@ class Bench:
 
     def dataset(self, collection: CollectionManifest, **changes: Any) -> DatasetManifest:
         return datasets.run(self.context(), self.request(collection, **changes))
+
+
+@pytest.fixture(scope="session")
+def planted() -> Callable[..., Iterator[Any]]:
+    """Makes secrets and personal items to be found again; see `planted.py`."""
+    spec = importlib.util.spec_from_file_location("planted", Path(__file__).with_name("planted.py"))
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["planted"] = module
+    spec.loader.exec_module(module)
+    return module.planted_items
 
 
 @pytest.fixture
