@@ -13,8 +13,9 @@ from pydantic import BaseModel, ValidationError
 
 from jeeves_curator.card import render_card
 from jeeves_curator.derive import PAIRS_ENOUGH, derive_pairs
+from jeeves_curator.documents.curation import curate_documents, curation_id, read_curated
 from jeeves_curator.samples import SampleMaker, sample_question
-from jeeves_curator.shards import read_documents, read_lines, read_pairs, write_lines
+from jeeves_curator.shards import read_lines, read_pairs, write_lines
 from jeeves_curator.split import split_pairs
 from jeeves_curator.steps import (
     AnswerLength,
@@ -24,8 +25,10 @@ from jeeves_curator.steps import (
     Duplicates,
     Normalize,
     PairStep,
-    Secrets,
+    RedactPair,
+    SameQuestion,
     Supported,
+    Suspicious,
     Trivial,
     review_pairs,
 )
@@ -62,6 +65,7 @@ def dataset_id(asked: DatasetRequest) -> str:
         "dataset",
         {
             "collection": asked.collection.id,
+            "curation": curation_id(asked.recipe.documents, asked.collection),
             "index": asked.index.id,
             "recipe": asked.recipe.model_dump(mode="json", exclude={"name"}),
             "prompt": PROMPT_SHA256,
@@ -112,6 +116,7 @@ class DatasetJob:
         self._folder.mkdir(exist_ok=True)
         self._finder = SupportFinder(index)
         self._index = index
+        self._curation = curate_documents(context, asked.recipe.documents, asked.collection, 0.1)
 
     def build(self) -> DatasetManifest:
         """All stages, then the manifest."""
@@ -151,6 +156,7 @@ class DatasetJob:
             sample_question=sample_question(evaluation),
             pairs_kept=len(kept),
             drops=_count(pairs.drops),
+            curation_id=self._curation.id,
             created_at=datetime.now(UTC),
         )
         self._context.store.put_manifest(manifest)
@@ -201,18 +207,20 @@ class DatasetJob:
 
     def _steps(self) -> tuple[PairStep, ...]:
         return (
+            Suspicious(),  # Before the hidden characters that it looks for are taken out.
             Normalize(),
-            Secrets(),  # Before every step whose drops are shown on the card.
+            RedactPair(),  # Before every step whose drops are shown on the card.
             AnswerLength(self._recipe.answer_characters_max),
             ContextBound(),
             Trivial(),
             DocumentKnown(self._finder.knows),
             Duplicates(self._recipe.near_duplicate_similarity),
+            SameQuestion(self._recipe.same_question_similarity),
             Supported(self._finder),
         )
 
     def _documents(self) -> list[Document]:
-        return list(read_documents(self._context.store, self._asked.collection))
+        return [item.document for item in read_curated(self._context, self._curation)]
 
     def _rows(self, name: str, make: Callable[[], list[TrainingSample]]) -> list[TrainingSample]:
         path = self._folder / name

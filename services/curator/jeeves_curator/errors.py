@@ -1,7 +1,8 @@
 """Errors of the curator, below `JeevesError`.
 
 JeevesError
-└── DatasetTooSmall      too few usable pairs or documents for a training and an evaluation part
+├── DatasetTooSmall      too few usable pairs or documents for a training and an evaluation part
+└── RedactionIncomplete  a secret or a personal item is left in what would go out
 """
 
 from jeeves_shared.errors import JeevesError
@@ -13,3 +14,11 @@ class DatasetTooSmall(JeevesError):
     code = "dataset-too-small"
     title = "Data set too small"
     status = 422
+
+
+class RedactionIncomplete(JeevesError):
+    """The last look found something that must not go out."""
+
+    code = "redaction-incomplete"
+    title = "Redaction incomplete"
+    status = 500

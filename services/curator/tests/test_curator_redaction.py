@@ -90,7 +90,9 @@ def test_one_value_has_one_placeholder_in_a_document() -> None:
     redactor = Redactor("log")
     first = redactor.redact("Started by user Aylin Demir\nDEPLOY_PASSWORD=tigger!77xQz\nDB_PASSWORD=maple-4711aB")
     second = redactor.redact("echo tigger!77xQz # Aylin Demir says so")
-    assert first == "Started by user REDACTED_NAME_1\nDEPLOY_PASSWORD=REDACTED_PASSWORD_1\nDB_PASSWORD=REDACTED_PASSWORD_2"
+    assert (
+        first == "Started by user REDACTED_NAME_1\nDEPLOY_PASSWORD=REDACTED_PASSWORD_1\nDB_PASSWORD=REDACTED_PASSWORD_2"
+    )
     assert second == "echo REDACTED_PASSWORD_1 # REDACTED_NAME_1 says so"
     assert redactor.found == {"name": 2, "password": 3}
 

@@ -22,6 +22,13 @@ class CollectionRequest(Contract):
     recipe: CollectRecipe
 
 
+class CurationRequest(Contract):
+    """`POST /v1/curations` of the curator; result: `CurationManifest`."""
+
+    recipe: CurateRecipe
+    collection: CollectionManifest
+
+
 class IndexRequest(Contract):
     """`POST /v1/indexes` of the curator; result: `IndexManifest`."""
 

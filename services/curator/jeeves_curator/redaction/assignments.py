@@ -4,24 +4,25 @@ import math
 import re
 from collections import Counter
 from collections.abc import Iterator
+from itertools import pairwise
 
 from jeeves_curator.redaction.examples import is_known_example, is_monotonous, is_placeholder, is_reference
 from jeeves_curator.redaction.findings import Finding
 
-_SECRET_WORDS = (
+_TELLING = (
     r"(?:passw(?:or)?d|passwd|passphrase|passcode|pwd|secret|token|api[._-]?key|access[._-]?key|auth[._-]?key|"
     r"account[._-]?key|private[._-]?key|signing[._-]?key|encryption[._-]?key|master[._-]?key|client[._-]?key|"
     r"storepass|keypass|bindpw|credential|密码|密钥|令牌|口令)"
 )
 # Begins at the telling word, not at the name that it ends: a name of any length before it would be tried at each letter.
 _ASSIGNED = re.compile(
-    rf"(?P<key>{_SECRET_WORDS}[\w.-]{{0,24}})[\"'`\]]{{0,2}}"
+    rf"(?P<key>{_TELLING}[\w.-]{{0,24}})[\"'`\]]{{0,2}}"
     r"(?P<sign>\s{0,3}(?:=>|:=|[=:：])\s{0,3}|\s{1,3}(?=[\"']))(?P<quote>[\"'`]?)"
     r"(?P<value>(?!&quot)[^\s\"'`<>,;]{5,200}|(?<=[\"'])[^\"'\n]{5,80}(?=[\"']))",
     re.IGNORECASE,
 )
 _OPTION = re.compile(
-    rf"(?<![\w-])--?(?:[A-Za-z]+-){{0,3}}{_SECRET_WORDS}(?:-value)?(?:\s+|=)[\"']?(?P<value>[^\s\"'`<>|;&-][^\s\"'`<>|;&]{{4,200}})",
+    rf"(?<![\w-])--?(?:[A-Za-z]+-){{0,3}}{_TELLING}(?:-value)?(?:\s+|=)[\"']?(?P<value>[^\s\"'`<>|;&-][^\s\"'`<>|;&]{{4,200}})",
     re.IGNORECASE,
 )
 _LOGIN = re.compile(
@@ -107,5 +108,5 @@ def is_secret_value(value: str, bold: bool = False) -> bool:
 
 def _is_mixed(value: str) -> bool:
     """Upper and lower case change too often for a camelCase name."""
-    changes = sum(left.islower() and right.isupper() for left, right in zip(value, value[1:], strict=False))
+    changes = sum(left.islower() and right.isupper() for left, right in pairwise(value))
     return changes >= len(value) / 5

@@ -40,7 +40,7 @@ def is_known_example(value: str) -> bool:
 
 
 def is_monotonous(value: str) -> bool:
-    """True for `aaaa…`, `0123456789abcdef…`, `xxxx-xxxx`: made up to fill a place.
+    """True for `0123456789abcdef…`, `AKIAXXXX…`, `0000-0000`: made up to fill a place.
 
     Args:
         value: a candidate of at least 12 characters; shorter ones are passwords that somebody may use.
@@ -48,7 +48,8 @@ def is_monotonous(value: str) -> bool:
     letters = re.sub(r"[^0-9a-z]", "", value.lower())
     if len(letters) < 12:
         return False
-    if len(set(letters)) <= 4:
+    tail = letters[4:]
+    if len(set(tail)) == 1 and tail[0] in "x01":
         return True
     covered = 0
     place = 0

@@ -7,7 +7,9 @@ from collections.abc import Iterator
 from jeeves_curator.redaction.findings import Finding
 from jeeves_shared.contracts.documents import DocumentKind
 
-_EMAIL = re.compile(r"(?<![\w.+/@=-])[A-Za-z0-9][\w.+-]{0,63}@(?P<domain>(?:[A-Za-z0-9-]{1,63}\.)+[A-Za-z]{2,24})(?![\w@-])(?!:[\w~./])")
+_EMAIL = re.compile(
+    r"(?<![\w.+/@=-])[A-Za-z0-9][\w.+-]{0,63}@(?P<domain>(?:[A-Za-z0-9-]{1,63}\.)+[A-Za-z]{2,24})(?![\w@-])(?!:[\w~./])"
+)
 _PUBLIC_DOMAIN = re.compile(
     r"(?:^|\.)(?:example|test|invalid|localhost|local)$|(?:^|\.)example\.\w+$|googlegroups\.com$|jenkins(?:-ci)?\.(?:io|org)$"
     r"|^(?:my|your|some)[\w-]*\.|domain\.\w+$|company\.\w+$|corp\.com$|myhost|(?:^|\.)(?:acme|foo|bar|email)\.\w+$|^email\.address$"
@@ -35,11 +37,15 @@ _NAMES = (
     re.compile(r"(?P<name>(?<=<fullName>)[^<]{2,60}(?=</fullName>)|(?<=<userName>)[^<]{2,60}(?=</userName>))"),
     re.compile(r"^\s*(?:GIT_(?:AUTHOR|COMMITTER)_NAME|CHANGE_AUTHOR(?:_DISPLAY_NAME)?|BUILD_USER(?:_ID)?)\s*=\s*(?P<name>[^\n]{2,60}?)\s*$", re.MULTILINE),
 )  # fmt: skip
-_HOME = re.compile(r"(?:(?<![\w.])/home/|/Users/|[A-Za-z]:[\\/]{1,2}Users[\\/]{1,2})(?P<name>[A-Za-z][\w.-]{1,31})(?=[\\/\s\"':,;)]|$)")
+_HOME = re.compile(
+    r"(?:(?<![\w.])/home/|/Users/|[A-Za-z]:[\\/]{1,2}Users[\\/]{1,2})(?P<name>[A-Za-z][\w.-]{1,31})(?=[\\/\s\"':,;)]|$)"
+)
 _INTERNAL_HOST = re.compile(
     r"(?<![\w.@/-])(?:[A-Za-z0-9](?:[\w-]{0,61}[A-Za-z0-9])?\.){1,5}(?:internal|intranet|corp|lan|intra|localdomain|home\.arpa)(?![\w-]|\.\w)"
 )
-_KNOWN_HOSTS = re.compile(r"^(?:host\.docker|gateway\.docker|metadata\.google|kubernetes\.docker)\.internal$|jenkins\.internal", re.I)
+_KNOWN_HOSTS = re.compile(
+    r"^(?:host\.docker|gateway\.docker|metadata\.google|kubernetes\.docker)\.internal$|jenkins\.internal", re.I
+)
 _AGENT_LINE = re.compile(
     r"^\s*(?:\[[^\]\n]*\] )?(?:Running on|Building remotely on|Agent|Remote host|Connecting to|Connected to|ssh(?:ing)? (?:in)?to|Hostname:|HOSTNAME=|NODE_NAME=)\s+(?P<host>(?=[\w.-]*\d)[A-Za-z][\w-]{2,62}(?:\.[\w-]+)*)",
     re.MULTILINE,
@@ -47,7 +53,9 @@ _AGENT_LINE = re.compile(
 _FQDN = re.compile(r"(?<=://)(?:[A-Za-z0-9-]{1,63}\.){2,6}(?:internal|intranet|corp|lan|local|intra)(?=[:/\s\"')]|$)")
 _IPV4 = re.compile(r"(?<![\w.-])(?P<ip>(?:\d{1,3}\.){3}\d{1,3})(?![\w-]|\.\d)")
 _IPV6 = re.compile(r"(?<![\w:.])(?P<ip>(?:[0-9A-Fa-f]{1,4}:){4,7}(?::?[0-9A-Fa-f]{1,4}){1,3}|(?:[0-9A-Fa-f]{1,4}:){2,6}:(?:[0-9A-Fa-f]{1,4}:?){1,4})(?![\w:])")  # fmt: skip
-_VERSION_BEFORE = re.compile(r"(?i)(?:version|release|plugin|v|core|jdk|java|upgrad\w+|to|from|since|until|>=?|<=?|[:@=-])\s*[`'\"(]?$")
+_VERSION_BEFORE = re.compile(
+    r"(?i)(?:version|release|plugin|v|core|jdk|java|upgrad\w+|to|from|since|until|>=?|<=?|[:@=-])\s*[`'\"(]?$"
+)
 _PHONE = re.compile(r"(?i)\b(?:phone|tel|mobile|call|fax)\b[.:]?\s*(?P<number>\+?\d[\d ()./-]{7,18}\d)")
 _PUBLIC_RESOLVERS = frozenset(("8.8.8.8", "8.8.4.4", "1.1.1.1", "1.0.0.1", "9.9.9.9", "255.255.255.255", "1.2.3.4"))
 
@@ -69,7 +77,7 @@ def find_personal(text: str, kind: DocumentKind) -> Iterator[Finding]:
                 yield _personal(match, 0, "email")
     for pattern in _NAMES:
         for match in pattern.finditer(text):
-            if not _GENERIC_NAMES.match(match.group("name").strip(' \t\"')):
+            if not _GENERIC_NAMES.match(match.group("name").strip(' \t"')):
                 yield _personal(match, "name", "name")
     if "/home/" in text or "Users" in text:
         for match in _HOME.finditer(text):

@@ -52,7 +52,10 @@ class Redactor:
             parts: list[str] = []
             place = 0
             for finding in findings:
-                parts += (text[place : finding.start], self._placeholder(finding.kind, text[finding.start : finding.end]))
+                parts += (
+                    text[place : finding.start],
+                    self._placeholder(finding.kind, text[finding.start : finding.end]),
+                )
                 place = finding.end
             text = "".join((*parts, text[place:]))
         return self._repeated(text)
