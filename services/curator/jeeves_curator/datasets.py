@@ -11,9 +11,13 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from jeeves_curator.card import render_card
+from jeeves_curator.card import CardFacts, card_sections, card_summary, card_title
+from jeeves_curator.card_forms import as_html, as_markdown
 from jeeves_curator.derive import PAIRS_ENOUGH, derive_pairs
 from jeeves_curator.documents.curation import curate_documents, curation_id, read_curated
+from jeeves_curator.errors import RedactionIncomplete
+from jeeves_curator.exports import write_exports
+from jeeves_curator.redaction import scan
 from jeeves_curator.samples import SampleMaker, sample_question
 from jeeves_curator.shards import read_lines, read_pairs, write_lines
 from jeeves_curator.split import split_pairs
@@ -35,6 +39,7 @@ from jeeves_curator.steps import (
 from jeeves_curator.support import SupportFinder
 from jeeves_shared.artifacts import write_atomic
 from jeeves_shared.contracts.base import content_hash, manifest_id
+from jeeves_shared.contracts.curation import CurationReport, DocumentDrop
 from jeeves_shared.contracts.documents import Document, Pair, TrainingSample
 from jeeves_shared.contracts.manifests import ArtifactRef, DatasetManifest
 from jeeves_shared.contracts.prompts import PROMPT_SHA256
@@ -42,7 +47,7 @@ from jeeves_shared.contracts.requests import DatasetRequest
 from jeeves_shared.jobs.worker import JobContext
 from jeeves_shared.search import SearchIndex
 
-DATASETS_VERSION = 1
+DATASETS_VERSION = 2
 """Bump with any change to what rows come out of the same input."""
 
 logger = logging.getLogger(__name__)
@@ -81,6 +86,7 @@ def run(context: JobContext, request: dict[str, Any]) -> DatasetManifest:
         DatasetTooSmall: too few usable pairs or documents.
         NotFound, ArtifactCorrupt: an artifact is missing or damaged.
         IndexUnusable: the index was built by another version.
+        RedactionIncomplete: something to hide is left in a document or a pair.
         StorageFull: no space left.
         JobCancelled: the job was asked to stop.
     """
@@ -130,7 +136,9 @@ class DatasetJob:
             lambda: maker.evaluation(pairs.evaluation, self._watch("evaluation", len(pairs.evaluation), 0.85)),
         )
         kept = [*pairs.train, *pairs.evaluation]
-        card = render_card(
+        curated = list(read_curated(self._context, self._curation))
+        self._scan_again(train, evaluation)
+        facts = CardFacts(
             dataset_id=self._identity,
             recipe=self._recipe,
             entered=pairs.entered,
@@ -140,8 +148,18 @@ class DatasetJob:
             evaluation=evaluation,
             derived=pairs.derived,
             ngram_overlap=pairs.ngram_overlap,
+            report=CurationReport.model_validate_json(self._context.store.read_bytes(self._curation.report)),
+            documents=curated,
+            document_drops=list(
+                read_lines(self._context.store.path(self._curation.drops_file), DocumentDrop, "drops.jsonl")
+            ),
+            previous=self._asked.previous,
         )
-        write_atomic(self._folder / "card.md", card.encode("utf-8"))
+        card = (card_title(facts), card_summary(facts), card_sections(facts))
+        write_atomic(self._folder / "card.md", as_markdown(*card).encode("utf-8"))
+        write_atomic(self._folder / "card.html", as_html(*card).encode("utf-8"))
+        self._context.report(0.97, "writing the forms for other programs")
+        exports = write_exports(self._folder, {"train": train, "evaluation": evaluation}, curated)
         manifest = DatasetManifest(
             id=self._identity,
             collections=(self._asked.collection.id,),
@@ -151,6 +169,8 @@ class DatasetJob:
             train=self._store("train.jsonl"),
             evaluation=self._store("evaluation.jsonl"),
             card=self._store("card.md"),
+            card_html=self._store("card.html"),
+            exports=tuple(self._store(path.name) for path in exports),
             train_samples=len(train),
             evaluation_samples=len(evaluation),
             sample_question=sample_question(evaluation),
@@ -218,6 +238,23 @@ class DatasetJob:
             SameQuestion(self._recipe.same_question_similarity),
             Supported(self._finder),
         )
+
+    def _scan_again(self, *parts: list[TrainingSample]) -> None:
+        """The last look, at every pair as it goes out; passages come from documents that were looked at.
+
+        Raises:
+            RedactionIncomplete: something to hide is left.
+        """
+        texts = {
+            "\n".join((row.pair.question, row.pair.answer, *row.pair.key_terms)): row for part in parts for row in part
+        }
+        for text, row in texts.items():
+            if found := scan(text, "question"):
+                kinds = ", ".join(sorted({finding.kind for finding in found}))
+                raise RedactionIncomplete(
+                    f"Pair {row.pair.id} still holds what must not go out ({kinds}): take it out of its source and "
+                    "report this."
+                )
 
     def _documents(self) -> list[Document]:
         return [item.document for item in read_curated(self._context, self._curation)]

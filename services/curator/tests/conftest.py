@@ -116,6 +116,16 @@ class Bench:
         """See the function."""
         return library()
 
+    def document(self, path: str, title: str, text: str) -> Document:
+        """See the function."""
+        return document(path, title, text)
+
+    def forget(self) -> None:
+        """An empty store: what was made must be made again."""
+        self.store = ArtifactStore(str(self.folder / uuid.uuid4().hex))
+        for path in (self.folder / "store" / "blobs").rglob("*.jsonl"):
+            self.store.put_bytes(path.read_bytes(), path.name)
+
     def context(self, work: str | None = None) -> JobContext:
         name = work or uuid.uuid4().hex
         job = self.jobs.submit("datasets", {"work": uuid.uuid4().hex}, "in-flight").job

@@ -42,6 +42,9 @@ class DatasetRequest(Contract):
     recipe: CurateRecipe
     collection: CollectionManifest
     index: IndexManifest
+    previous: DatasetManifest | None = Field(
+        default=None, description="Compared with on the card. Not part of the identity: the rows do not depend on it."
+    )
 
 
 class TrainingRequest(Contract):
