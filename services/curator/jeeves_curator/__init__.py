@@ -4,6 +4,8 @@
 |---|---|
 | `app` | the service |
 | `indexes`, `datasets` | the two jobs |
+| `documents` | what documents go through before that; its own job `curations` |
+| `redaction` | secrets and personal data out |
 | `sections` | documents into sections |
 | `steps` | one class per reason to drop a pair |
 | `duplicates` | exact and near duplicates (MinHash-LSH) |
@@ -11,6 +13,8 @@
 | `derive` | pairs from headings, without a teacher |
 | `split` | training and evaluation documents, leakage |
 | `samples` | pairs with the passages of their prompt |
-| `card` | the data set card |
+| `exports` | the rows in the forms of other programs |
+| `quality` | how much a paragraph tells; labels and weights in `data` |
+| `card`, `card_forms` | the data set card, as Markdown and HTML |
 | `shards` | reading collections, writing artifacts |
 """

@@ -17,6 +17,7 @@ from jeeves_curator.derive import PAIRS_ENOUGH, derive_pairs
 from jeeves_curator.documents.curation import curate_documents, curation_id, read_curated
 from jeeves_curator.errors import RedactionIncomplete
 from jeeves_curator.exports import write_exports
+from jeeves_curator.quality import grade, histogram
 from jeeves_curator.redaction import scan
 from jeeves_curator.samples import SampleMaker, sample_question
 from jeeves_curator.shards import read_lines, read_pairs, write_lines
@@ -138,6 +139,7 @@ class DatasetJob:
         kept = [*pairs.train, *pairs.evaluation]
         curated = list(read_curated(self._context, self._curation))
         self._scan_again(train, evaluation)
+        graded = grade(((item.document.source_path, item.document.text) for item in curated), self._recipe.seed)
         facts = CardFacts(
             dataset_id=self._identity,
             recipe=self._recipe,
@@ -153,13 +155,14 @@ class DatasetJob:
             document_drops=list(
                 read_lines(self._context.store.path(self._curation.drops_file), DocumentDrop, "drops.jsonl")
             ),
+            quality=histogram(graded.scores),
             previous=self._asked.previous,
         )
         card = (card_title(facts), card_summary(facts), card_sections(facts))
         write_atomic(self._folder / "card.md", as_markdown(*card).encode("utf-8"))
         write_atomic(self._folder / "card.html", as_html(*card).encode("utf-8"))
         self._context.report(0.97, "writing the forms for other programs")
-        exports = write_exports(self._folder, {"train": train, "evaluation": evaluation}, curated)
+        exports = write_exports(self._folder, {"train": train, "evaluation": evaluation}, curated, graded.texts)
         manifest = DatasetManifest(
             id=self._identity,
             collections=(self._asked.collection.id,),

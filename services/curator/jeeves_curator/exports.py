@@ -34,6 +34,7 @@ def write_exports(
     folder: Path,
     parts: Mapping[str, Sequence[TrainingSample]],
     documents: Sequence[CuratedDocument],
+    texts: Mapping[str, str],
 ) -> list[Path]:
     """Write all forms of all parts.
 
@@ -41,6 +42,7 @@ def write_exports(
         folder: where to.
         parts: rows by part, `train` and `evaluation`.
         documents: curated; those of the evaluation part's pairs never become text to train on.
+        texts: of the documents, by path, as they are packed.
 
     Returns:
         The files, by name.
@@ -62,7 +64,7 @@ def write_exports(
         for form, rows in forms.items():
             written += _write(folder, f"{part}.{form}", rows)
     held_out = {sample.pair.source_path for sample in parts.get("evaluation", ())}
-    written += _write(folder, "train.text", list(_texts(documents, held_out)))
+    written += _write(folder, "train.text", list(_texts(documents, texts, held_out)))
     return sorted(written)
 
 
@@ -126,13 +128,13 @@ def _attribution(item: CuratedDocument) -> str:
     return ", ".join(part for part in parts if part) + copies
 
 
-def _texts(documents: Sequence[CuratedDocument], held_out: set[str]) -> Iterator[Row]:
+def _texts(documents: Sequence[CuratedDocument], texts: Mapping[str, str], held_out: set[str]) -> Iterator[Row]:
     for item in documents:
         document = item.document
-        if document.source_path in held_out:
+        if document.source_path in held_out or not texts[document.source_path].strip():
             continue
         heading = " › ".join((*document.section_path, document.title))
-        for number, piece in enumerate(_pieces(document.text)):
+        for number, piece in enumerate(_pieces(texts[document.source_path])):
             yield {
                 "text": f"{heading}\n\n{piece}",
                 "id": f"{document.source_path}#{number}",

@@ -163,7 +163,10 @@ class Bench:
         return DatasetRequest(recipe=recipe, collection=collection, index=index).model_dump(mode="json")
 
     def dataset(self, collection: CollectionManifest, **changes: Any) -> DatasetManifest:
-        return datasets.run(self.context(), self.request(collection, **changes))
+        return self.run_dataset(self.request(collection, **changes))
+
+    def run_dataset(self, request: dict[str, Any]) -> DatasetManifest:
+        return datasets.run(self.context(), request)
 
 
 @pytest.fixture(scope="session")
