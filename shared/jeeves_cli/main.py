@@ -13,6 +13,7 @@ import typer
 from pydantic import ValidationError
 from rich.console import Console
 
+from jeeves_cli import curation
 from jeeves_cli import run as run_command
 from jeeves_cli.ask import ask as ask_gateway
 from jeeves_cli.ask import read_batch, stream
@@ -48,6 +49,7 @@ app = typer.Typer(
 )
 app.add_typer(keys_app, name="keys")
 app.add_typer(switch_app, name="switch")
+curation.register(app)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON on standard output, nothing else.")]
 Out = Annotated[Path | None, typer.Option("--out", help="Write the manifest to this file.")]
@@ -216,6 +218,7 @@ def curate(
     collection: Annotated[Path, typer.Option(help="Manifest of the collection.")],
     index: Annotated[Path, typer.Option(help="Manifest of its index.")],
     recipe: Annotated[Path, typer.Option("--recipe")] = DEFAULT_CURATE,
+    previous: Annotated[Path | None, typer.Option(help="Manifest of a data set to compare with on the card.")] = None,
     out: Out = None,
     as_json: AsJson = False,
 ) -> int:
@@ -224,6 +227,7 @@ def curate(
         load_recipe(CurateRecipe, recipe),
         _read_manifest(CollectionManifest, collection),
         _read_manifest(IndexManifest, index),
+        _read_manifest(DatasetManifest, previous) if previous else None,
     )
     _give(manifest, out, as_json)
     return Exit.OK

@@ -11,10 +11,13 @@
 | `duplicates` | exact and near duplicates (MinHash-LSH) |
 | `support` | the section that supports an answer, its key terms |
 | `derive` | pairs from headings, without a teacher |
+| `teacher` | pairs proposed by a model behind an OpenAI-compatible address |
 | `split` | training and evaluation documents, leakage |
 | `samples` | pairs with the passages of their prompt |
 | `exports` | the rows in the forms of other programs |
 | `quality` | how much a paragraph tells; labels and weights in `data` |
 | `card`, `card_forms` | the data set card, as Markdown and HTML |
+| `reviews` | what people look at: the review list, paragraphs to label |
+| `fit` | fits the weights of the quality score |
 | `shards` | reading collections, writing artifacts |
 """

@@ -2,6 +2,7 @@
 
 from fastapi import FastAPI
 
+from jeeves_curator.reviews import reviews_router
 from jeeves_curator.search import search_router
 from jeeves_shared.contracts.requests import CurationRequest, DatasetRequest, IndexRequest
 from jeeves_shared.jobs.service import create_job_service
@@ -26,7 +27,7 @@ def create_app(settings: ServiceSettings) -> FastAPI:
             (JobKind("indexes", "jeeves_curator.indexes:run", "always"), IndexRequest),
             (JobKind("datasets", "jeeves_curator.datasets:run", "always"), DatasetRequest),
         ],
-        lambda parts: (search_router(parts.store),),
+        lambda parts: (search_router(parts.store), reviews_router(parts.store)),
     )
 
 

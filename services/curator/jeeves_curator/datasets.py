@@ -5,6 +5,7 @@ last one. Nothing here depends on time, order of folders or the machine: the sam
 """
 
 import logging
+import os
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
@@ -15,7 +16,7 @@ from jeeves_curator.card import CardFacts, card_sections, card_summary, card_tit
 from jeeves_curator.card_forms import as_html, as_markdown
 from jeeves_curator.derive import PAIRS_ENOUGH, derive_pairs
 from jeeves_curator.documents.curation import curate_documents, curation_id, read_curated
-from jeeves_curator.errors import RedactionIncomplete
+from jeeves_curator.errors import RedactionIncomplete, TeacherUnavailable
 from jeeves_curator.exports import write_exports
 from jeeves_curator.quality import grade, histogram
 from jeeves_curator.redaction import scan
@@ -38,6 +39,7 @@ from jeeves_curator.steps import (
     review_pairs,
 )
 from jeeves_curator.support import SupportFinder
+from jeeves_curator.teacher import Teacher
 from jeeves_shared.artifacts import write_atomic
 from jeeves_shared.contracts.base import content_hash, manifest_id
 from jeeves_shared.contracts.curation import CurationReport, DocumentDrop
@@ -202,6 +204,7 @@ class DatasetJob:
         )
         # Pairs by hand come with their facts; of two copies of a question theirs stays.
         collected.sort(key=lambda pair: not pair.key_terms)
+        collected += self._taught()
         steps = self._steps()
         review = review_pairs(collected, steps, self._watch("pairs", len(collected), 0.0))
         derived: list[Pair] = []
@@ -227,6 +230,21 @@ class DatasetJob:
         )
         write_atomic(path, result.model_dump_json().encode("utf-8"))
         return result
+
+    def _taught(self) -> list[Pair]:
+        """Proposals of the teacher; none if there is no teacher, or it is away: then headings have to do."""
+        settings = self._recipe.teacher
+        if settings is None:
+            return []
+        teacher = Teacher(settings, os.environ.get("JEEVES_TEACHER_KEY", ""), self._folder / "teacher")
+        sectioned = ((document, self._index.sections_of(document.source_path)) for document in self._documents())
+        try:
+            return list(teacher.pairs(sectioned, self._recipe.seed, self._watch("teacher", settings.sections_max, 0.0)))
+        except TeacherUnavailable as exc:
+            self._context.log(f"{exc.detail} Going on without it.")
+            return []
+        finally:
+            teacher.close()
 
     def _steps(self) -> tuple[PairStep, ...]:
         return (

@@ -2,6 +2,7 @@
 
 JeevesError
 ├── DatasetTooSmall      too few usable pairs or documents for a training and an evaluation part
+├── TeacherUnavailable   the model that proposes pairs does not answer
 └── RedactionIncomplete  a secret or a personal item is left in what would go out
 """
 
@@ -22,3 +23,11 @@ class RedactionIncomplete(JeevesError):
     code = "redaction-incomplete"
     title = "Redaction incomplete"
     status = 500
+
+
+class TeacherUnavailable(JeevesError):
+    """The model that proposes pairs does not answer; the job goes on without it."""
+
+    code = "teacher-unavailable"
+    title = "Teacher unavailable"
+    status = 503

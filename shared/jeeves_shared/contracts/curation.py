@@ -39,6 +39,20 @@ class DocumentRules(Contract):
     supersede: bool = Field(default=True, description="Of two versions of a page the newer one stays.")
 
 
+TaskFamily = Literal["question", "write", "explain", "convert", "log"]
+
+
+class TeacherSettings(Contract):
+    """A model that proposes pairs, behind an OpenAI-compatible address. Its key comes by `JEEVES_TEACHER_KEY`."""
+
+    url: str = Field(description="Up to and with `/v1`.")
+    model: str
+    families: tuple[TaskFamily, ...] = Field(default=("question",), min_length=1)
+    sections_max: int = Field(default=200, ge=1, description="Sections that it is asked about.")
+    pairs_per_section: int = Field(default=2, ge=1, le=10)
+    timeout_seconds: float = Field(default=120, gt=0)
+
+
 class MergedCopy(Contract):
     """A copy that was dropped in favour of a document; its provenance stays with that document."""
 
@@ -126,3 +140,13 @@ class CurationReport(Contract):
     contradictions: tuple[Contradiction, ...] = ()
     characters_in: int = 0
     characters_kept: int = 0
+
+
+class ParagraphToLabel(Contract):
+    """A paragraph that a person judges. Written by the curator, read by `jeeves label`."""
+
+    sha256: str = Field(description="First 24 digits of the hash of the text with single blanks.")
+    source_path: str
+    url: str
+    text: str
+    score: float = Field(ge=0, le=1, description="Of the present weights.")

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from jeeves_shared.contracts.base import Contract
-from jeeves_shared.contracts.curation import DocumentRules
+from jeeves_shared.contracts.curation import DocumentRules, TeacherSettings
 
 
 class TreeSource(Contract):
@@ -73,6 +73,7 @@ class CurateRecipe(Contract):
         default=400, ge=0, description="Pairs made from headings where the collection brings fewer than 50 of its own."
     )
     documents: DocumentRules = DocumentRules()
+    teacher: TeacherSettings | None = Field(default=None, description="Proposes more pairs; without it headings do.")
 
 
 class LoraSettings(Contract):
