@@ -13,6 +13,7 @@ import typer
 from pydantic import ValidationError
 from rich.console import Console
 
+from jeeves_cli import curation
 from jeeves_cli import run as run_command
 from jeeves_cli.ask import ask as ask_gateway
 from jeeves_cli.ask import read_batch, stream
@@ -67,6 +68,7 @@ app.add_typer(ci_app, name="ci")
 app.command("lint")(lint)
 app.command("retrain")(retrain)
 app.command("search")(search)
+curation.register(app)
 
 CollectFile = Annotated[Path, typer.Option("--collect-recipe")]
 CurateFile = Annotated[Path, typer.Option("--curate-recipe")]
@@ -205,6 +207,7 @@ def curate(
     collection: Annotated[Path, typer.Option(help="Manifest of the collection.")],
     index: Annotated[Path, typer.Option(help="Manifest of its index.")],
     recipe: Annotated[Path, typer.Option("--recipe")] = DEFAULT_CURATE,
+    previous: Annotated[Path | None, typer.Option(help="Manifest of a data set to compare with on the card.")] = None,
     out: Out = None,
     as_json: AsJson = False,
 ) -> int:
@@ -213,6 +216,7 @@ def curate(
         load_recipe(CurateRecipe, recipe),
         _read_manifest(CollectionManifest, collection),
         _read_manifest(IndexManifest, index),
+        _read_manifest(DatasetManifest, previous) if previous else None,
     )
     give(manifest, out, as_json)
     return Exit.OK

@@ -110,12 +110,18 @@ class Pipeline:
         """Let the gateway search in an index."""
         self.gateway.request("PUT", "/v1/admin/index", ServeIndexRequest(index=index), timeout_seconds=60.0)
 
-    def curate(self, recipe: CurateRecipe, collection: CollectionManifest, index: IndexManifest) -> DatasetManifest:
-        """Training and evaluation samples."""
+    def curate(
+        self,
+        recipe: CurateRecipe,
+        collection: CollectionManifest,
+        index: IndexManifest,
+        previous: DatasetManifest | None = None,
+    ) -> DatasetManifest:
+        """Training and evaluation samples; the card compares with the previous ones."""
         with self._display.stage("curate") as stage:
             manifest = self.curator.run_job(
                 "datasets",
-                DatasetRequest(recipe=recipe, collection=collection, index=index),
+                DatasetRequest(recipe=recipe, collection=collection, index=index, previous=previous),
                 DatasetManifest,
                 stage.progress,
             )

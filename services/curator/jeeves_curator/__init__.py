@@ -4,13 +4,20 @@
 |---|---|
 | `app` | the service |
 | `indexes`, `datasets` | the two jobs |
+| `documents` | what documents go through before that; its own job `curations` |
+| `redaction` | secrets and personal data out |
 | `sections` | documents into sections |
 | `steps` | one class per reason to drop a pair |
 | `duplicates` | exact and near duplicates (MinHash-LSH) |
 | `support` | the section that supports an answer, its key terms |
 | `derive` | pairs from headings, without a teacher |
+| `teacher` | pairs proposed by a model behind an OpenAI-compatible address |
 | `split` | training and evaluation documents, leakage |
 | `samples` | pairs with the passages of their prompt |
-| `card` | the data set card |
+| `exports` | the rows in the forms of other programs |
+| `quality` | how much a paragraph tells; labels and weights in `data` |
+| `card`, `card_forms` | the data set card, as Markdown and HTML |
+| `reviews` | what people look at: the review list, paragraphs to label |
+| `fit` | fits the weights of the quality score |
 | `shards` | reading collections, writing artifacts |
 """

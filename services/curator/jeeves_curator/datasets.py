@@ -5,16 +5,23 @@ last one. Nothing here depends on time, order of folders or the machine: the sam
 """
 
 import logging
+import os
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from jeeves_curator.card import render_card
+from jeeves_curator.card import CardFacts, card_sections, card_summary, card_title
+from jeeves_curator.card_forms import as_html, as_markdown
 from jeeves_curator.derive import PAIRS_ENOUGH, derive_pairs
+from jeeves_curator.documents.curation import curate_documents, curation_id, read_curated
+from jeeves_curator.errors import RedactionIncomplete, TeacherUnavailable
+from jeeves_curator.exports import write_exports
+from jeeves_curator.quality import grade, histogram
+from jeeves_curator.redaction import scan
 from jeeves_curator.samples import SampleMaker, sample_question
-from jeeves_curator.shards import read_documents, read_lines, read_pairs, write_lines
+from jeeves_curator.shards import read_lines, read_pairs, write_lines
 from jeeves_curator.split import split_pairs
 from jeeves_curator.steps import (
     AnswerLength,
@@ -24,14 +31,18 @@ from jeeves_curator.steps import (
     Duplicates,
     Normalize,
     PairStep,
-    Secrets,
+    RedactPair,
+    SameQuestion,
     Supported,
+    Suspicious,
     Trivial,
     review_pairs,
 )
 from jeeves_curator.support import SupportFinder
+from jeeves_curator.teacher import Teacher
 from jeeves_shared.artifacts import write_atomic
 from jeeves_shared.contracts.base import content_hash, manifest_id
+from jeeves_shared.contracts.curation import CurationReport, DocumentDrop
 from jeeves_shared.contracts.documents import Document, Pair, TrainingSample
 from jeeves_shared.contracts.manifests import ArtifactRef, DatasetManifest
 from jeeves_shared.contracts.prompts import PROMPT_SHA256
@@ -39,7 +50,7 @@ from jeeves_shared.contracts.requests import DatasetRequest
 from jeeves_shared.jobs.worker import JobContext
 from jeeves_shared.search import SearchIndex
 
-DATASETS_VERSION = 1
+DATASETS_VERSION = 2
 """Bump with any change to what rows come out of the same input."""
 
 logger = logging.getLogger(__name__)
@@ -62,6 +73,7 @@ def dataset_id(asked: DatasetRequest) -> str:
         "dataset",
         {
             "collection": asked.collection.id,
+            "curation": curation_id(asked.recipe.documents, asked.collection),
             "index": asked.index.id,
             "recipe": asked.recipe.model_dump(mode="json", exclude={"name"}),
             "prompt": PROMPT_SHA256,
@@ -77,6 +89,7 @@ def run(context: JobContext, request: dict[str, Any]) -> DatasetManifest:
         DatasetTooSmall: too few usable pairs or documents.
         NotFound, ArtifactCorrupt: an artifact is missing or damaged.
         IndexUnusable: the index was built by another version.
+        RedactionIncomplete: something to hide is left in a document or a pair.
         StorageFull: no space left.
         JobCancelled: the job was asked to stop.
     """
@@ -112,6 +125,7 @@ class DatasetJob:
         self._folder.mkdir(exist_ok=True)
         self._finder = SupportFinder(index)
         self._index = index
+        self._curation = curate_documents(context, asked.recipe.documents, asked.collection, 0.1)
 
     def build(self) -> DatasetManifest:
         """All stages, then the manifest."""
@@ -125,7 +139,10 @@ class DatasetJob:
             lambda: maker.evaluation(pairs.evaluation, self._watch("evaluation", len(pairs.evaluation), 0.85)),
         )
         kept = [*pairs.train, *pairs.evaluation]
-        card = render_card(
+        curated = list(read_curated(self._context, self._curation))
+        self._scan_again(train, evaluation)
+        graded = grade(((item.document.source_path, item.document.text) for item in curated), self._recipe.seed)
+        facts = CardFacts(
             dataset_id=self._identity,
             recipe=self._recipe,
             entered=pairs.entered,
@@ -135,8 +152,19 @@ class DatasetJob:
             evaluation=evaluation,
             derived=pairs.derived,
             ngram_overlap=pairs.ngram_overlap,
+            report=CurationReport.model_validate_json(self._context.store.read_bytes(self._curation.report)),
+            documents=curated,
+            document_drops=list(
+                read_lines(self._context.store.path(self._curation.drops_file), DocumentDrop, "drops.jsonl")
+            ),
+            quality=histogram(graded.scores),
+            previous=self._asked.previous,
         )
-        write_atomic(self._folder / "card.md", card.encode("utf-8"))
+        card = (card_title(facts), card_summary(facts), card_sections(facts))
+        write_atomic(self._folder / "card.md", as_markdown(*card).encode("utf-8"))
+        write_atomic(self._folder / "card.html", as_html(*card).encode("utf-8"))
+        self._context.report(0.97, "writing the forms for other programs")
+        exports = write_exports(self._folder, {"train": train, "evaluation": evaluation}, curated, graded.texts)
         manifest = DatasetManifest(
             id=self._identity,
             collections=(self._asked.collection.id,),
@@ -146,11 +174,14 @@ class DatasetJob:
             train=self._store("train.jsonl"),
             evaluation=self._store("evaluation.jsonl"),
             card=self._store("card.md"),
+            card_html=self._store("card.html"),
+            exports=tuple(self._store(path.name) for path in exports),
             train_samples=len(train),
             evaluation_samples=len(evaluation),
             sample_question=sample_question(evaluation),
             pairs_kept=len(kept),
             drops=_count(pairs.drops),
+            curation_id=self._curation.id,
             created_at=datetime.now(UTC),
         )
         self._context.store.put_manifest(manifest)
@@ -173,6 +204,7 @@ class DatasetJob:
         )
         # Pairs by hand come with their facts; of two copies of a question theirs stays.
         collected.sort(key=lambda pair: not pair.key_terms)
+        collected += self._taught()
         steps = self._steps()
         review = review_pairs(collected, steps, self._watch("pairs", len(collected), 0.0))
         derived: list[Pair] = []
@@ -199,20 +231,54 @@ class DatasetJob:
         write_atomic(path, result.model_dump_json().encode("utf-8"))
         return result
 
+    def _taught(self) -> list[Pair]:
+        """Proposals of the teacher; none if there is no teacher, or it is away: then headings have to do."""
+        settings = self._recipe.teacher
+        if settings is None:
+            return []
+        teacher = Teacher(settings, os.environ.get("JEEVES_TEACHER_KEY", ""), self._folder / "teacher")
+        sectioned = ((document, self._index.sections_of(document.source_path)) for document in self._documents())
+        try:
+            return list(teacher.pairs(sectioned, self._recipe.seed, self._watch("teacher", settings.sections_max, 0.0)))
+        except TeacherUnavailable as exc:
+            self._context.log(f"{exc.detail} Going on without it.")
+            return []
+        finally:
+            teacher.close()
+
     def _steps(self) -> tuple[PairStep, ...]:
         return (
+            Suspicious(),  # Before the hidden characters that it looks for are taken out.
             Normalize(),
-            Secrets(),  # Before every step whose drops are shown on the card.
+            RedactPair(),  # Before every step whose drops are shown on the card.
             AnswerLength(self._recipe.answer_characters_max),
             ContextBound(),
             Trivial(),
             DocumentKnown(self._finder.knows),
             Duplicates(self._recipe.near_duplicate_similarity),
+            SameQuestion(self._recipe.same_question_similarity),
             Supported(self._finder),
         )
 
+    def _scan_again(self, *parts: list[TrainingSample]) -> None:
+        """The last look, at every pair as it goes out; passages come from documents that were looked at.
+
+        Raises:
+            RedactionIncomplete: something to hide is left.
+        """
+        texts = {
+            "\n".join((row.pair.question, row.pair.answer, *row.pair.key_terms)): row for part in parts for row in part
+        }
+        for text, row in texts.items():
+            if found := scan(text, "question"):
+                kinds = ", ".join(sorted({finding.kind for finding in found}))
+                raise RedactionIncomplete(
+                    f"Pair {row.pair.id} still holds what must not go out ({kinds}): take it out of its source and "
+                    "report this."
+                )
+
     def _documents(self) -> list[Document]:
-        return list(read_documents(self._context.store, self._asked.collection))
+        return [item.document for item in read_curated(self._context, self._curation)]
 
     def _rows(self, name: str, make: Callable[[], list[TrainingSample]]) -> list[TrainingSample]:
         path = self._folder / name

@@ -3,8 +3,8 @@
 from datetime import UTC, datetime
 from typing import Any
 
+from jeeves_curator.documents.curation import curate_documents, curation_id, read_curated
 from jeeves_curator.sections import SECTIONS_VERSION, split_document
-from jeeves_curator.shards import read_documents
 from jeeves_shared.contracts.base import manifest_id
 from jeeves_shared.contracts.manifests import CollectionManifest, IndexManifest
 from jeeves_shared.contracts.recipes import CurateRecipe
@@ -14,7 +14,8 @@ from jeeves_shared.search import build_index
 from jeeves_shared.search.embedding import EMBEDDER
 from jeeves_shared.search.schema import SCHEMA_VERSION
 
-_SPLIT_SHARE = 0.1
+_CURATE_SHARE = 0.3
+_SPLIT_SHARE = 0.4
 
 
 def index_id(recipe: CurateRecipe, collection: CollectionManifest) -> str:
@@ -23,6 +24,7 @@ def index_id(recipe: CurateRecipe, collection: CollectionManifest) -> str:
         "index",
         {
             "collection": collection.id,
+            "curation": curation_id(recipe.documents, collection),
             "section_characters": [recipe.section_characters_min, recipe.section_characters_max],
             "rules": [SECTIONS_VERSION, SCHEMA_VERSION, EMBEDDER],
         },
@@ -34,6 +36,7 @@ def run(context: JobContext, request: dict[str, Any]) -> IndexManifest:
 
     Raises:
         SourceUnusable: the collection holds no text.
+        RedactionIncomplete: something to hide is left in a document.
         NotFound, ArtifactCorrupt: a shard is missing or damaged.
         EmbedderMissing: the embedding model cannot be loaded.
         StorageFull: no space left.
@@ -45,12 +48,17 @@ def run(context: JobContext, request: dict[str, Any]) -> IndexManifest:
     if stored is not None:
         context.log(f"{identity} is there already")
         return stored
+    curation = curate_documents(context, asked.recipe.documents, asked.collection, _CURATE_SHARE)
     sections = []
     documents = 0
-    for documents, document in enumerate(read_documents(context.store, asked.collection), start=1):
-        sections += split_document(document, asked.recipe.section_characters_max, asked.recipe.section_characters_min)
-        share = documents / max(asked.collection.documents, documents)
-        context.report(_SPLIT_SHARE * share, f"{documents} documents, {len(sections)} sections")
+    for documents, curated in enumerate(read_curated(context, curation), start=1):
+        sections += split_document(
+            curated.document, asked.recipe.section_characters_max, asked.recipe.section_characters_min
+        )
+        share = documents / max(curation.documents_kept, documents)
+        context.report(
+            _CURATE_SHARE + (_SPLIT_SHARE - _CURATE_SHARE) * share, f"{documents} documents, {len(sections)} sections"
+        )
     path = context.work_dir / f"{identity}.sqlite"
     if not path.is_file():  # It is written whole or not at all: if it is there, an earlier attempt finished it.
         build_index(

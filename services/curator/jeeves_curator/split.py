@@ -19,6 +19,12 @@ NGRAM_WORDS = 8
 appendix C uses 13; FLAN and PaLM 8)."""
 
 
+LEAK_NGRAM_SHARE = 0.4
+"""Share of a training answer's word 8-grams that also stand in an evaluation answer from which it gives it away."""
+
+_LEAK_NGRAMS_MIN = 3
+
+
 def draw(seed: int, *names: str) -> float:
     """A number in [0, 1) that depends on the seed and the names only: never on order or on what else there is."""
     digest = hashlib.sha256("\x1f".join((str(seed), *names)).encode("utf-8")).digest()
@@ -104,14 +110,19 @@ def _without_leaks(candidates: Sequence[Pair], evaluation: Sequence[Pair]) -> tu
         questions.add(pair.id, pair.question)
         if pair.kind != "refusal":  # All refusals share one answer.
             answers.add(pair.id, pair.answer)
+    known = {gram for pair in evaluation if pair.kind != "refusal" for gram in _ngrams(pair.answer)}
     train: list[Pair] = []
     leaks: list[Drop] = []
     for pair in candidates:
         other = questions.find(pair.question) or (answers.find(pair.answer) if pair.kind != "refusal" else None)
-        if other is None:
-            train.append(pair)
-        else:
+        own = _ngrams(pair.answer) if pair.kind != "refusal" else set()
+        shared = len(own & known) / len(own) if len(own) >= _LEAK_NGRAMS_MIN else 0.0
+        if other is not None:
             leaks.append(Drop(pair, "leakage", f"like {other} of the evaluation part"))
+        elif shared >= LEAK_NGRAM_SHARE:
+            leaks.append(Drop(pair, "leakage", f"{shared:.0%} of its {NGRAM_WORDS}-grams stand in the evaluation part"))
+        else:
+            train.append(pair)
     return train, leaks
 
 

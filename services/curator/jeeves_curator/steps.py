@@ -7,9 +7,14 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from jeeves_curator.duplicates import NearDuplicates, comparable
+import numpy as np
+
+from jeeves_curator.documents.poison import suspicion
+from jeeves_curator.duplicates import NearDuplicates, comparable, grams, literals, similarity
+from jeeves_curator.redaction import Redactor, scan
 from jeeves_curator.support import SupportFinder
 from jeeves_shared.contracts.documents import Pair
+from jeeves_shared.search.embedding import VOCABULARY, Vectors, load_embedder
 from jeeves_shared.search.tokens import content_tokens
 
 ANSWER_CHARACTERS_MIN = 12
@@ -17,6 +22,9 @@ ANSWER_CHARACTERS_MIN = 12
 
 NEW_TERMS_MIN = 2
 """Content terms that an answer must add to its question."""
+
+_SAME_ANSWER_MIN = 0.3
+"""Jaccard of the answers' 5-grams: two near questions with answers that share nothing ask for two things."""
 
 _INVISIBLE = re.compile(r"[\u200b-\u200f\u202a-\u202e\u2060\ufeff\x00-\x08\x0b\x0c\x0e-\x1f]")
 _BLANK_LINES = re.compile(r"\n{3,}")
@@ -33,12 +41,6 @@ _CONTEXT_ANSWER = re.compile(
     r"\bthis\s+(?:tutorial|document|article|guide|video|section)\b|\b(?:in|of|for|throughout)\s+this\s+page\b"
     r"|\b(?:the\s+)?(?:provided|above|previous)\s+(?:document|section|example|video|tutorial)s?\b|本(?:教程|文档|文)",
     re.IGNORECASE,
-)
-# Forms that are secrets wherever they stand; redaction proper is the job of the document steps.
-_SECRET = re.compile(
-    r"-----BEGIN [A-Z ]*PRIVATE KEY-----|\bAKIA(?!IOSFODNN7EXAMPLE)[0-9A-Z]{16}\b|\bgh[pousr]_[A-Za-z0-9]{36}\b"
-    r"|\bgithub_pat_\w{60,}|\bxox[abprs]-[A-Za-z0-9-]{20,}|\bAIza[0-9A-Za-z_-]{35}\b|\bglpat-[\w-]{20}\b"
-    r"|\b11[0-9a-f]{32}\b|\beyJ[\w-]{10,}\.eyJ[\w-]{10,}\.[\w-]{10,}|://[^\s/:@{}$<]+:[^\s/:@{}$<]{6,}@"
 )
 _HAN = re.compile(r"[\u3400-\u9fff]")
 
@@ -172,16 +174,37 @@ class Trivial:
         return Drop(pair, "trivial", f"{len(new)} new terms") if len(new) < NEW_TERMS_MIN else pair
 
 
-class Secrets:
-    """Keys and passwords must never be learnt."""
+class Suspicious:
+    """Pairs that give orders to a model; a refusal's question may, for that is what it refuses."""
 
-    name = "secrets"
+    name = "quarantine"
+
+    def review(self, pair: Pair) -> Pair | Drop:
+        """Drops as `injection`, `control-token` or `invisible-characters`; comes before hidden characters are gone."""
+        found = None if pair.kind == "refusal" else suspicion(f"{pair.question}\n{pair.answer}")
+        return Drop(pair, *found) if found else pair
+
+
+class RedactPair:
+    """Secrets and personal data out of pairs: placeholders in the question, and in the answer for what is personal.
+
+    An answer with a secret is dropped: a model must learn neither the secret nor to write placeholders for it.
+    """
+
+    name = "redact"
 
     def review(self, pair: Pair) -> Pair | Drop:
         """Drops as `secret`; the detail never holds it, nor does the pair that is kept for the card."""
-        if not _SECRET.search(f"{pair.question}\n{pair.answer}"):
+        redactor = Redactor("question")
+        question, answer = redactor.redact(pair.question), redactor.redact(pair.answer)
+        if not redactor.found:
             return pair
-        return Drop(pair.model_copy(update={"question": "[secret removed]", "answer": "[secret removed]"}), "secret")
+        if any(finding.group == "secret" for finding in scan(pair.answer, "question")):
+            return Drop(
+                pair.model_copy(update={"question": "[secret removed]", "answer": "[secret removed]"}), "secret"
+            )
+        terms, wrong = redactor.redact_all(pair.key_terms), redactor.redact_all(pair.must_not)
+        return pair.model_copy(update={"question": question, "answer": answer, "key_terms": terms, "must_not": wrong})
 
 
 class DocumentKnown:
@@ -225,6 +248,35 @@ class Duplicates:
             return Drop(pair, "near-duplicate", f"of {other}")
         self._exact[key] = pair.id
         self._near.add(pair.id, pair.question)
+        return pair
+
+
+class SameQuestion:
+    """The same question in other words about the same document, by the nearness of their embeddings.
+
+    Args:
+        similarity: cosine from which two questions are the same, in (0, 1].
+    """
+
+    name = "same-question"
+
+    def __init__(self, similarity: float) -> None:
+        self._similarity = similarity
+        self._known: dict[str, list[tuple[Pair, Vectors]]] = {}
+
+    def review(self, pair: Pair) -> Pair | Drop:
+        """Drops as `same-question`; questions that differ in a number, a version or code never are."""
+        vector = load_embedder().embed([comparable(pair.question)], np.ones(VOCABULARY, dtype=np.float32))[0]
+        earlier = self._known.setdefault(pair.source_path or "refusals", [])
+        for other, theirs in earlier:
+            if (
+                float(vector @ theirs) >= self._similarity
+                and literals(other.question) == literals(pair.question)
+                and literals(other.answer) == literals(pair.answer)
+                and similarity(grams(other.answer), grams(pair.answer)) >= _SAME_ANSWER_MIN
+            ):
+                return Drop(pair, "same-question", f"of {other.id}")
+        earlier.append((pair, vector))
         return pair
 
 

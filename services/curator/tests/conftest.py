@@ -1,7 +1,9 @@
 """A small real collection in a real store, and jobs run in this process."""
 
+import importlib.util
+import sys
 import uuid
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -114,6 +116,16 @@ class Bench:
         """See the function."""
         return library()
 
+    def document(self, path: str, title: str, text: str) -> Document:
+        """See the function."""
+        return document(path, title, text)
+
+    def forget(self) -> None:
+        """An empty store: what was made must be made again."""
+        self.store = ArtifactStore(str(self.folder / uuid.uuid4().hex))
+        for path in (self.folder / "store" / "blobs").rglob("*.jsonl"):
+            self.store.put_bytes(path.read_bytes(), path.name)
+
     def context(self, work: str | None = None) -> JobContext:
         name = work or uuid.uuid4().hex
         job = self.jobs.submit("datasets", {"work": uuid.uuid4().hex}, "in-flight").job
@@ -151,7 +163,22 @@ class Bench:
         return DatasetRequest(recipe=recipe, collection=collection, index=index).model_dump(mode="json")
 
     def dataset(self, collection: CollectionManifest, **changes: Any) -> DatasetManifest:
-        return datasets.run(self.context(), self.request(collection, **changes))
+        return self.run_dataset(self.request(collection, **changes))
+
+    def run_dataset(self, request: dict[str, Any]) -> DatasetManifest:
+        return datasets.run(self.context(), request)
+
+
+@pytest.fixture(scope="session")
+def planted() -> Callable[..., Iterator[Any]]:
+    """Makes secrets and personal items to be found again; see `planted.py`."""
+    spec = importlib.util.spec_from_file_location("planted", Path(__file__).with_name("planted.py"))
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["planted"] = module
+    spec.loader.exec_module(module)
+    return module.planted_items
 
 
 @pytest.fixture

@@ -40,6 +40,26 @@ class CollectionManifest(Contract):
     created_at: datetime = Field(description="Not part of the identity.")
 
 
+class CurationManifest(Contract):
+    """Documents that are fit to be indexed and learnt from. Written by the curator; read by it and by people."""
+
+    schema_version: Literal[1] = 1
+    kind: Literal["curation"] = "curation"
+    id: str
+    collection: str = Field(description="Id of the collection.")
+    rules_sha256: str
+    documents: ArtifactRef = Field(description="JSON Lines of `CuratedDocument`, sorted by `source_path`.")
+    drops_file: ArtifactRef = Field(description="JSON Lines of `DocumentDrop`: documents and paragraphs.")
+    quarantine: ArtifactRef = Field(description="JSON Lines of `QuarantinedDocument`: the review list.")
+    report: ArtifactRef = Field(description="`CurationReport`.")
+    documents_kept: int = Field(ge=0)
+    quarantined: int = Field(ge=0)
+    drops: dict[str, int] = Field(description="Documents dropped, by reason.")
+    paragraph_drops: dict[str, int] = Field(description="Paragraphs dropped from documents that stayed, by reason.")
+    redactions: dict[str, int] = Field(description="Replaced items by kind.")
+    created_at: datetime
+
+
 class IndexManifest(Contract):
     """A search index: one SQLite file. Written by the curator, read by the gateway."""
 
@@ -72,6 +92,9 @@ class DatasetManifest(Contract):
     sample_question: str = Field(default="", description="A question of the evaluation split, for demonstrations.")
     pairs_kept: int = Field(ge=0)
     drops: dict[str, int] = Field(description="Pairs dropped, by reason.")
+    curation_id: str = Field(default="", description="Curation that the documents went through.")
+    card_html: ArtifactRef | None = Field(default=None, description="The card with its pictures, one file.")
+    exports: tuple[ArtifactRef, ...] = Field(default=(), description="The rows for other programs; see `exports`.")
     created_at: datetime
 
 
@@ -191,4 +214,12 @@ class EvaluationReport(Contract):
     created_at: datetime
 
 
-Manifest = CollectionManifest | IndexManifest | DatasetManifest | ModelManifest | TrainingManifest | EvaluationReport
+Manifest = (
+    CollectionManifest
+    | CurationManifest
+    | IndexManifest
+    | DatasetManifest
+    | ModelManifest
+    | TrainingManifest
+    | EvaluationReport
+)

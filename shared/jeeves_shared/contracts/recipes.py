@@ -9,6 +9,7 @@ from typing import Literal
 from pydantic import Field, ValidationInfo, field_validator
 
 from jeeves_shared.contracts.base import Contract
+from jeeves_shared.contracts.curation import DocumentRules, TeacherSettings
 from jeeves_shared.contracts.sources import PairsSource, Source, TreeSource
 
 __all__ = [
@@ -42,6 +43,9 @@ class CurateRecipe(Contract):
     section_characters_max: int = Field(default=1800, ge=200, description="Longer sections are split at blank lines.")
     section_characters_min: int = Field(default=40, ge=0)
     near_duplicate_similarity: float = Field(default=0.85, gt=0, le=1, description="Jaccard, on character 5-grams.")
+    same_question_similarity: float = Field(
+        default=0.95, gt=0, le=1, description="Cosine of two questions about one document with answers that agree."
+    )
     evaluation_share: float = Field(default=0.2, gt=0, lt=1, description="Of the documents that have pairs.")
     answer_characters_max: int = Field(default=1200, ge=50)
     distractors: int = Field(default=2, ge=0, le=4, description="Wrong passages beside the right one in a prompt.")
@@ -57,6 +61,8 @@ class CurateRecipe(Contract):
     derive_pairs_max: int = Field(
         default=400, ge=0, description="Pairs made from headings where the collection brings fewer than 50 of its own."
     )
+    documents: DocumentRules = DocumentRules()
+    teacher: TeacherSettings | None = Field(default=None, description="Proposes more pairs; without it headings do.")
 
 
 class LoraSettings(Contract):

@@ -22,6 +22,13 @@ class CollectionRequest(Contract):
     recipe: CollectRecipe
 
 
+class CurationRequest(Contract):
+    """`POST /v1/curations` of the curator; result: `CurationManifest`."""
+
+    recipe: CurateRecipe
+    collection: CollectionManifest
+
+
 class IndexRequest(Contract):
     """`POST /v1/indexes` of the curator; result: `IndexManifest`."""
 
@@ -35,6 +42,9 @@ class DatasetRequest(Contract):
     recipe: CurateRecipe
     collection: CollectionManifest
     index: IndexManifest
+    previous: DatasetManifest | None = Field(
+        default=None, description="Compared with on the card. Not part of the identity: the rows do not depend on it."
+    )
 
 
 class TrainingRequest(Contract):
