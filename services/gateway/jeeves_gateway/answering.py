@@ -28,6 +28,7 @@ from jeeves_gateway.outcome import Draft, Event, Opened, Outcome, Text
 from jeeves_gateway.passages import SourceSet
 from jeeves_gateway.quoting import append_code, is_chinese, wants_code, write_extract
 from jeeves_gateway.retrieval import Library
+from jeeves_gateway.scope import asks_for_private_data, private_text
 from jeeves_gateway.serving import ModelRoom
 from jeeves_gateway.switches import RungSwitch
 from jeeves_gateway.upstream import Sampling, Upstream
@@ -91,6 +92,11 @@ class Answerer:
             raise Unavailable("The operator has switched answers off for now.", 60)
         draft = await self._begin(request)
         if draft.retrieved is not None:
+            if asks_for_private_data(request.question):
+                text = private_text(request.question, draft.retrieved.documents, draft.retrieved.sections)
+                for event in self._refuse(draft, "private-data", text):
+                    yield event
+                return
             judgement = judge(draft.question, draft.retrieved.found, draft.retrieved.unknown)
             if not judgement.enough:
                 for event in self._refuse(
@@ -252,9 +258,11 @@ class Answerer:
             draft.completion_tokens = pieces
             engine.breaker.abandoned()
             raise
+        finally:
+            # Also of answers that were cut short: with a small model those are the most.
+            if pieces > 1:
+                self._metrics.output_token_seconds.observe((last_at - first_at) / (pieces - 1))
         engine.breaker.success()
-        if pieces > 1:
-            self._metrics.output_token_seconds.observe((last_at - first_at) / (pieces - 1))
 
     def _conclude(self, draft: Draft, writer: AnswerWriter, rung: Rung, rest: str) -> list[Event]:
         """Check what was written; repair or replace it; the last events of a generated answer."""
