@@ -10,7 +10,7 @@ from jeeves_gateway.evidence import Judgement, refusal_text
 from jeeves_gateway.quoting import is_chinese
 from jeeves_shared.contracts.prompts import REFUSAL
 
-_SECRET_WORD = (
+_VALUABLE = (
     r"(?:passwords?|passphrases?|passwd|pass ?codes?|pins?|(?:api|access|auth\w*|bearer|refresh)[ -]?tokens?|tokens?|"
     r"(?:api|ssh|private|access|signing|encryption|secret|master)[ -]?(?:ssh )?keys?|secrets?|credentials?|"
     r"connection strings?)"
@@ -32,11 +32,11 @@ _VALUE = tuple(
     re.compile(pattern, re.IGNORECASE)
     for pattern in (
         # What is our admin password · what are the private SSH keys that our agents use
-        rf"{_ASK}[^?.]*?{_OURS}[^?.]{{0,60}}?\b{_SECRET_WORD}\b",
-        rf"{_ASK}[^?.]*?\b{_SECRET_WORD}\b[^?.]{{0,40}}?{_OURS}",
-        rf"{_ASK} the {_SECRET_WORD} {_NAMED}",
+        rf"{_ASK}[^?.]*?{_OURS}[^?.]{{0,60}}?\b{_VALUABLE}\b",
+        rf"{_ASK}[^?.]*?\b{_VALUABLE}\b[^?.]{{0,40}}?{_OURS}",
+        rf"{_ASK} the {_VALUABLE} {_NAMED}",
         # Give me the API token of the user deploy · print the value of the credential nexus-deploy
-        rf"^\W*(?:please |now )?{_SAY}\b[^?.]{{0,30}}?\b(?:the|all|every|any)\b[^?.]{{0,30}}?\b{_SECRET_WORD}\b",
+        rf"^\W*(?:please |now )?{_SAY}\b[^?.]{{0,30}}?\b(?:the|all|every|any)\b[^?.]{{0,30}}?\b{_VALUABLE}\b",
         r"\b(?:value|content|plain ?text)s? of (?:the |our |my )?(?:credential|secret|token|password)s?\b[^?.]*\b\w+",
     )
 )
