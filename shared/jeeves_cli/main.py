@@ -18,6 +18,7 @@ from jeeves_cli.ask import ask as ask_gateway
 from jeeves_cli.ask import read_batch, stream
 from jeeves_cli.bundle import Bundle
 from jeeves_cli.client import ServiceClient
+from jeeves_cli.diagnose import diagnose
 from jeeves_cli.display import ConsoleDisplay, evaluation_table, make_display
 from jeeves_cli.endpoints import DEFAULT_PORTS, data_dir
 from jeeves_cli.exits import CommandError, Exit
@@ -48,6 +49,7 @@ app = typer.Typer(
 )
 app.add_typer(keys_app, name="keys")
 app.add_typer(switch_app, name="switch")
+app.command("diagnose")(diagnose)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON on standard output, nothing else.")]
 Out = Annotated[Path | None, typer.Option("--out", help="Write the manifest to this file.")]

@@ -85,7 +85,8 @@ def lineage_router(parts: Parts) -> APIRouter:
         "/v1/responses/{response_id}/lineage", summary="Model, data set, index, prompt and sources of a response"
     )
     async def lineage(response_id: str, caller: Chatter) -> dict[str, Any]:
-        return await asyncio.to_thread(parts.record.response, response_id)
+        owner = "" if "admin" in caller.scopes else caller.id
+        return await asyncio.to_thread(parts.record.response, response_id, owner)
 
     return router
 

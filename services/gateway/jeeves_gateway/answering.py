@@ -12,16 +12,24 @@ that fails before it can still move down the ladder; what fails after it ends in
 
 import time
 from collections import OrderedDict
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from typing import Any
 
 from jeeves_gateway.admission import Admission
 from jeeves_gateway.citations import CitedText
-from jeeves_gateway.errors import Overloaded, PromptTooLong, Unavailable, UpstreamFailed, UpstreamStalled
+from jeeves_gateway.errors import (
+    AnswerWithheld,
+    Overloaded,
+    PromptTooLong,
+    Unavailable,
+    UpstreamFailed,
+    UpstreamStalled,
+)
 from jeeves_gateway.evidence import judge, refusal_text, unknown_note
 from jeeves_gateway.grounding import flaw_of, is_looping, is_refusal, may_become_refusal
-from jeeves_gateway.history import recent_exchanges, search_text
+from jeeves_gateway.history import EXCHANGES, recent_exchanges, search_text
+from jeeves_gateway.hygiene import PromptGuard, clean_passage
 from jeeves_gateway.metrics import GatewayMetrics
 from jeeves_gateway.openai_form import ChatRequest
 from jeeves_gateway.outcome import Draft, Event, Opened, Outcome, Text
@@ -34,7 +42,8 @@ from jeeves_gateway.switches import RungSwitch
 from jeeves_gateway.upstream import Sampling, Upstream
 from jeeves_gateway.writer import AnswerWriter
 from jeeves_shared.contracts.answers import Rung
-from jeeves_shared.contracts.prompts import PASSAGES_IN_PROMPT, STOP_STRINGS, build_messages
+from jeeves_shared.contracts.documents import Passage
+from jeeves_shared.contracts.prompts import PASSAGES_IN_PROMPT, STOP_STRINGS, Message, build_messages
 
 _CACHE_ENTRIES = 512
 
@@ -50,6 +59,8 @@ class Answerer:
         switch: the operator's pin.
         metrics: gets everything that is counted.
         answer_tokens_max: longest generated answer.
+        history_exchanges: earlier exchanges that go into a prompt.
+        guard: keeps the system prompt in.
     """
 
     def __init__(
@@ -62,6 +73,8 @@ class Answerer:
         switch: RungSwitch,
         metrics: GatewayMetrics,
         answer_tokens_max: int,
+        history_exchanges: int = EXCHANGES,
+        guard: PromptGuard | None = None,
     ) -> None:
         self._library = library
         self._room = room
@@ -70,34 +83,51 @@ class Answerer:
         self._switch = switch
         self._metrics = metrics
         self._answer_tokens_max = answer_tokens_max
+        self._history_exchanges = history_exchanges
+        self._guard = guard or PromptGuard()
         self._cache: OrderedDict[tuple[str, ...], Outcome] = OrderedDict()
 
-    async def answer(self, request: ChatRequest) -> AsyncGenerator[Event]:
+    async def answer(self, request: ChatRequest, search: str = "") -> AsyncGenerator[Event]:
         """Answer one request.
+
+        Args:
+            request: what was asked.
+            search: what to look up; empty for the question itself.
 
         Raises:
             Unavailable: no rung can answer.
             Overloaded: no slot, and the client wants no fallback.
             UpstreamFailed: the engine failed after text was sent, or the client wants no fallback.
         """
-        async with aclosing(self._steps(request)) as events:
+        async with aclosing(self._steps(request, search)) as events:
             async for event in events:
                 if isinstance(event, Outcome):
                     self._count(event)
                 yield event
 
-    async def _steps(self, request: ChatRequest) -> AsyncGenerator[Event]:
+    async def preview(self, request: ChatRequest, search: str = "") -> list[Message]:
+        """Exactly what the engine would be sent; without an index, without sources. Nothing is generated."""
+        retrieved = await self._library.search(search or search_text(request.messages))
+        passages = [clean_passage(hit.passage) for hit in retrieved.found[:PASSAGES_IN_PROMPT]] if retrieved else []
+        return self._messages(request, passages)
+
+    def _messages(self, request: ChatRequest, passages: Sequence[Passage]) -> list[Message]:
+        return self._guard.messages(
+            build_messages(request.question, passages, recent_exchanges(request.messages, self._history_exchanges))
+        )
+
+    async def _steps(self, request: ChatRequest, search: str) -> AsyncGenerator[Event]:
         pinned = self._switch.rung()
         if pinned == "unavailable":
             raise Unavailable("The operator has switched answers off for now.", 60)
-        draft = await self._begin(request)
+        draft = await self._begin(request, search)
         if draft.retrieved is not None:
-            if asks_for_private_data(request.question):
+            if not search and asks_for_private_data(request.question):
                 text = private_text(request.question, draft.retrieved.documents, draft.retrieved.sections)
                 for event in self._refuse(draft, "private-data", text):
                     yield event
                 return
-            judgement = judge(draft.question, draft.retrieved.found, draft.retrieved.unknown)
+            judgement = judge(draft.question, draft.retrieved.found, () if search else draft.retrieved.unknown)
             if not judgement.enough:
                 for event in self._refuse(
                     draft,
@@ -124,16 +154,17 @@ class Answerer:
         for event in self._without_engine(draft):
             yield event
 
-    async def _begin(self, request: ChatRequest) -> Draft:
-        text = search_text(request.messages)
+    async def _begin(self, request: ChatRequest, search: str) -> Draft:
+        text = search or search_text(request.messages)
         if not request.jeeves.retrieval:
             return Draft(request, text, None, SourceSet(request.question, ()))
         retrieved = await self._library.search(text)
         if retrieved is None:
             self._metrics.refusals.labels("no-index").inc()
             raise Unavailable("No search index is served yet: it comes with the first `jeeves curate`.", 10)
-        passages = [hit.passage for hit in retrieved.found[:PASSAGES_IN_PROMPT]]
-        return Draft(request, text, retrieved, SourceSet(text, passages))
+        passages = [clean_passage(hit.passage) for hit in retrieved.found[:PASSAGES_IN_PROMPT]]
+        sources = SourceSet(f"{text}\n{request.question}" if search else text, passages)
+        return Draft(request, text, retrieved, sources, searched=bool(search))
 
     def _refuse(self, draft: Draft, reason: str, text: str) -> list[Event]:
         self._metrics.refusals.labels(reason).inc()
@@ -188,8 +219,11 @@ class Answerer:
                 held, opened = note, False
                 async for piece in pieces:
                     held += writer.feed(piece)
-                    # What may become a refusal is held back: it may be overruled.
-                    if draft.request.stream and held and not may_become_refusal(writer.raw):
+                    if self._guard.leaks(writer.raw):
+                        raise AnswerWithheld("The engine's answer repeated its instructions and was withheld.")
+                    # What may become a refusal is held back: it may be overruled. So is what may become a leak.
+                    waits = may_become_refusal(writer.raw) or self._guard.may_leak(writer.raw)
+                    if draft.request.stream and held and not waits:
                         if not opened:
                             yield Opened(draft.response_id, rung, draft.model)
                         yield Text(held)
@@ -225,8 +259,7 @@ class Answerer:
 
     async def _engine_text(self, draft: Draft, engine: Any, started: float) -> AsyncGenerator[str]:
         """The engine's pieces of text, with its breaker and the clocks told about it."""
-        passages = draft.sources.passages
-        messages = build_messages(draft.request.question, passages, recent_exchanges(draft.request.messages))
+        messages = self._messages(draft.request, draft.sources.passages)
         first_at = last_at = 0.0
         pieces = 0
         try:
@@ -325,7 +358,8 @@ class Answerer:
     @staticmethod
     def _note_unknown(draft: Draft, cited: CitedText) -> str:
         """Begin an answer with the question's names that the sources do not know, so that nobody takes it for one."""
-        note = unknown_note(draft.question, draft.retrieved.unknown) if draft.retrieved else ""
+        names = draft.retrieved.unknown if draft.retrieved and not draft.searched else ()
+        note = unknown_note(draft.question, names)
         return cited.add(f"{note}\n\n") if note else ""
 
     def _sampling(self, request: ChatRequest) -> Sampling:

@@ -15,7 +15,14 @@ from jeeves_gateway.admin import admin_router, lineage_router
 from jeeves_gateway.admission import Admission
 from jeeves_gateway.answering import Answerer
 from jeeves_gateway.chat import chat_router
+from jeeves_gateway.conversation_routes import conversation_router
+from jeeves_gateway.conversations import Conversations
+from jeeves_gateway.diagnosis.builds import BuildLogs
+from jeeves_gateway.diagnosis.routes import diagnose_router
 from jeeves_gateway.engines import ExternalEngine, LocalEngine
+from jeeves_gateway.feedback import Feedback, RecentAnswers
+from jeeves_gateway.feedback_routes import feedback_router
+from jeeves_gateway.hygiene import PromptGuard
 from jeeves_gateway.keys import Doorkeeper
 from jeeves_gateway.limits import RequestLimits
 from jeeves_gateway.metrics import GatewayMetrics
@@ -55,7 +62,7 @@ def create_app(settings: GatewaySettings, open_index: OpenIndex = SearchIndex.op
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         await _restore(parts)
-        housekeeping = asyncio.create_task(_keep_house(parts, settings.gateway_lineage_days))
+        housekeeping = asyncio.create_task(_keep_house(parts, settings))
         try:
             yield
         finally:
@@ -63,6 +70,7 @@ def create_app(settings: GatewaySettings, open_index: OpenIndex = SearchIndex.op
             await asyncio.gather(housekeeping, return_exceptions=True)
             await parts.room.stop()
             await parts.upstream.close()
+            await parts.build_logs.close()
             parts.library.close()
             parts.record.close()
 
@@ -75,7 +83,14 @@ def create_app(settings: GatewaySettings, open_index: OpenIndex = SearchIndex.op
     metrics.queue_waiting.set_function(lambda: float(parts.admission.waiting))
     app = create_service(
         "gateway",
-        [chat_router(parts), admin_router(parts), lineage_router(parts)],
+        [
+            chat_router(parts),
+            diagnose_router(parts),
+            conversation_router(parts),
+            feedback_router(parts),
+            lineage_router(parts),
+            admin_router(parts),
+        ],
         lifespan=lifespan,
         readiness={"engine": engine_missing, "index": index_missing},
         registry=registry,
@@ -87,7 +102,8 @@ def create_app(settings: GatewaySettings, open_index: OpenIndex = SearchIndex.op
 
 def _build_parts(settings: GatewaySettings, open_index: OpenIndex, metrics: GatewayMetrics) -> Parts:
     store = ArtifactStore(settings.store(), settings.data_dir / "gateway" / "artifacts")
-    record = GatewayRecord(open_database(settings.database("gateway")))
+    database = open_database(settings.database("gateway"))
+    record = GatewayRecord(database)
     upstream = Upstream(settings.gateway_first_token_seconds_max, settings.gateway_token_gap_seconds_max)
     library = Library(store, open_index, metrics)
     admission = Admission(
@@ -123,8 +139,17 @@ def _build_parts(settings: GatewaySettings, open_index: OpenIndex, metrics: Gate
             switch=switch,
             metrics=metrics,
             answer_tokens_max=settings.gateway_answer_tokens_max,
+            history_exchanges=settings.gateway_conversation_exchanges,
+            guard=PromptGuard(canary.get_secret_value() if (canary := settings.gateway_prompt_canary) else ""),
         ),
         upstream=upstream,
+        build_logs=BuildLogs(
+            settings.gateway_jenkins_url, settings.gateway_jenkins_user, settings.gateway_jenkins_token
+        ),
+        conversations=Conversations(database),
+        feedback=Feedback(database),
+        recent=RecentAnswers(),
+        history_exchanges=settings.gateway_conversation_exchanges,
         metrics=metrics,
         started_at=int(time.time()),
     )
@@ -170,9 +195,10 @@ async def _restore(parts: Parts) -> None:
     await parts.room.restore()
 
 
-async def _keep_house(parts: Parts, lineage_days: int) -> None:
+async def _keep_house(parts: Parts, settings: GatewaySettings) -> None:
     while True:
-        await asyncio.to_thread(parts.record.forget_responses, lineage_days)
+        await asyncio.to_thread(parts.record.forget_responses, settings.gateway_lineage_days)
+        await asyncio.to_thread(parts.conversations.forget, settings.gateway_conversation_days)
         await asyncio.sleep(_HOUSEKEEPING_SECONDS)
 
 

@@ -9,9 +9,10 @@ import math
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
 
 from jeeves_gateway.errors import BadChatRequest, Delayed
+from jeeves_gateway.hygiene import visible
 from jeeves_shared.errors import JeevesError
 
 QUESTION_CHARACTERS_MAX = 8000
@@ -62,7 +63,7 @@ class ChatMessage(_Lenient):
     """One message of the client."""
 
     role: Literal["system", "developer", "user", "assistant"]
-    content: Annotated[str, BeforeValidator(_joined_parts)] = ""
+    content: Annotated[str, BeforeValidator(_joined_parts), AfterValidator(visible)] = ""
 
 
 class StreamOptions(_Lenient):
@@ -79,6 +80,9 @@ class JeevesOptions(_Lenient):
 
     fallback: bool = True
     """False: an error instead of an answer from a lower rung when the engine cannot generate."""
+
+    conversation: str | None = Field(default=None, max_length=60)
+    """Id of a conversation that the gateway keeps: what was said before is added, question and answer are kept."""
 
 
 class ChatRequest(_Lenient):

@@ -59,6 +59,7 @@ class Draft:
     question: str
     retrieved: Retrieved | None
     sources: SourceSet
+    searched: bool = False  # by words of ours, not by the question's: its names need not be known
     strong: bool = False  # the evidence overrules a refusal of the model
     response_id: str = field(default_factory=lambda: f"chatcmpl-{uuid.uuid4().hex}")
     model: ServedModel | None = None

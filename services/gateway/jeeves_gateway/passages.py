@@ -134,6 +134,10 @@ class SourceSet:
         named = [*identifiers(text), *(span.strip() for span in _BACKTICKED.findall(text)), *_URL.findall(text)]
         return [name for name in dict.fromkeys(named) if not self._knows(name.rstrip(".,;:"))]
 
+    def has_address(self, url: str) -> bool:
+        """Whether a passage has an address, in its text or as its own."""
+        return any(url in passage.text or url in passage.url for passage in self.passages)
+
     def quoted_from(self, code: str) -> int | None:
         """The passage that holds a piece of code, whatever its blanks; None if none does."""
         plain = without_blanks(code)

@@ -64,6 +64,24 @@ class GatewaySettings(ServiceSettings):
     gateway_lineage_days: int = Field(default=30, ge=1, le=3650)
     """How long the lineage of a response is kept."""
 
+    gateway_conversation_days: int = Field(default=30, ge=1, le=3650)
+    """How long a conversation is kept after its last question."""
+
+    gateway_conversation_exchanges: int = Field(default=5, ge=0, le=50)
+    """Earlier exchanges that go into the prompt, as far as the token budget allows."""
+
+    gateway_prompt_canary: SecretStr | None = None
+    """A word that is added to the system prompt and never let out: a test of leaks. Empty in ordinary use."""
+
+    gateway_jenkins_url: str = ""
+    """Controller whose builds may be diagnosed by address, such as `https://ci.example.org/`. Empty: none."""
+
+    gateway_jenkins_user: str = ""
+    """User who reads the logs there."""
+
+    gateway_jenkins_token: SecretStr | None = None
+    """API token of that user."""
+
     @field_validator("admin_key", "token")
     @classmethod
     def _long_enough(cls, value: SecretStr | None) -> SecretStr | None:
