@@ -11,12 +11,13 @@ that fails before it can still move down the ladder; what fails after it ends in
 """
 
 import time
-from collections import OrderedDict
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from typing import Any
 
 from jeeves_gateway.admission import Admission
+from jeeves_gateway.answer_cache import AnswerCache
+from jeeves_gateway.canary import is_bad
 from jeeves_gateway.citations import CitedText
 from jeeves_gateway.errors import (
     AnswerWithheld,
@@ -27,6 +28,7 @@ from jeeves_gateway.errors import (
     UpstreamStalled,
 )
 from jeeves_gateway.evidence import judge, refusal_text, unknown_note
+from jeeves_gateway.features import FeatureSwitches
 from jeeves_gateway.grounding import flaw_of, is_looping, is_refusal, may_become_refusal
 from jeeves_gateway.history import EXCHANGES, recent_exchanges, search_text
 from jeeves_gateway.hygiene import PromptGuard, clean_passage
@@ -45,8 +47,6 @@ from jeeves_shared.contracts.answers import Rung
 from jeeves_shared.contracts.documents import Passage
 from jeeves_shared.contracts.prompts import PASSAGES_IN_PROMPT, STOP_STRINGS, Message, build_messages
 
-_CACHE_ENTRIES = 512
-
 
 class Answerer:
     """Answers questions.
@@ -57,6 +57,7 @@ class Answerer:
         upstream: client of engines.
         admission: the queue in front of them.
         switch: the operator's pin.
+        features: what the operator has switched off.
         metrics: gets everything that is counted.
         answer_tokens_max: longest generated answer.
         history_exchanges: earlier exchanges that go into a prompt.
@@ -71,6 +72,7 @@ class Answerer:
         upstream: Upstream,
         admission: Admission,
         switch: RungSwitch,
+        features: FeatureSwitches,
         metrics: GatewayMetrics,
         answer_tokens_max: int,
         history_exchanges: int = EXCHANGES,
@@ -81,25 +83,27 @@ class Answerer:
         self._upstream = upstream
         self._admission = admission
         self._switch = switch
+        self._features = features
         self._metrics = metrics
         self._answer_tokens_max = answer_tokens_max
         self._history_exchanges = history_exchanges
         self._guard = guard or PromptGuard()
-        self._cache: OrderedDict[tuple[str, ...], Outcome] = OrderedDict()
+        self._cache = AnswerCache()
 
-    async def answer(self, request: ChatRequest, search: str = "") -> AsyncGenerator[Event]:
+    async def answer(self, request: ChatRequest, search: str = "", owner: str = "") -> AsyncGenerator[Event]:
         """Answer one request.
 
         Args:
             request: what was asked.
             search: what to look up; empty for the question itself.
+            owner: id of the key that asks; answers are never shared between keys.
 
         Raises:
             Unavailable: no rung can answer.
             Overloaded: no slot, and the client wants no fallback.
             UpstreamFailed: the engine failed after text was sent, or the client wants no fallback.
         """
-        async with aclosing(self._steps(request, search)) as events:
+        async with aclosing(self._steps(request, search, owner)) as events:
             async for event in events:
                 if isinstance(event, Outcome):
                     self._count(event)
@@ -116,37 +120,31 @@ class Answerer:
             build_messages(request.question, passages, recent_exchanges(request.messages, self._history_exchanges))
         )
 
-    async def _steps(self, request: ChatRequest, search: str) -> AsyncGenerator[Event]:
+    async def _steps(self, request: ChatRequest, search: str, owner: str) -> AsyncGenerator[Event]:
         pinned = self._switch.rung()
         if pinned == "unavailable":
             raise Unavailable("The operator has switched answers off for now.", 60)
         draft = await self._begin(request, search)
-        if draft.retrieved is not None:
-            if not search and asks_for_private_data(request.question):
-                text = private_text(request.question, draft.retrieved.documents, draft.retrieved.sections)
-                for event in self._refuse(draft, "private-data", text):
-                    yield event
-                return
-            judgement = judge(draft.question, draft.retrieved.found, () if search else draft.retrieved.unknown)
-            if not judgement.enough:
-                for event in self._refuse(
-                    draft,
-                    judgement.reason,
-                    refusal_text(draft.question, judgement, draft.retrieved.documents, draft.retrieved.sections),
-                ):
-                    yield event
-                return
-            draft.strong = judgement.strong
+        draft.owner = owner
+        if refusal := self._without_evidence(draft):
+            for event in refusal:
+                yield event
+            return
         opened = False
         try:
             if pinned in ("extractive", "cached"):
                 raise Unavailable(f"The operator has pinned the rung {pinned}.", 60)
+            self._features.require("generation")
             async with aclosing(self._generate(draft)) as events:
                 async for event in events:
                     opened = True
+                    if isinstance(event, Outcome) and draft.asked is not None:
+                        self._room.canary.observe(draft.asked, is_bad(event))
                     yield event
             return
         except (Unavailable, Overloaded, UpstreamFailed) as exc:
+            if draft.asked is not None and isinstance(exc, UpstreamFailed):
+                self._room.canary.observe(draft.asked, bad=True)
             if opened or not request.jeeves.fallback or draft.retrieved is None:
                 raise
             draft.reasons.append(f"pinned-{pinned}" if pinned else exc.code)
@@ -154,9 +152,24 @@ class Answerer:
         for event in self._without_engine(draft):
             yield event
 
+    def _without_evidence(self, draft: Draft) -> list[Event]:
+        """The refusal of a question that the sources cannot answer; empty if they can."""
+        retrieved = draft.retrieved
+        if retrieved is None:
+            return []
+        if not draft.searched and asks_for_private_data(draft.request.question):
+            text = private_text(draft.request.question, retrieved.documents, retrieved.sections)
+            return self._refuse(draft, "private-data", text)
+        judgement = judge(draft.question, retrieved.found, () if draft.searched else retrieved.unknown)
+        draft.strong = judgement.strong
+        if judgement.enough:
+            return []
+        text = refusal_text(draft.question, judgement, retrieved.documents, retrieved.sections)
+        return self._refuse(draft, judgement.reason, text)
+
     async def _begin(self, request: ChatRequest, search: str) -> Draft:
         text = search or search_text(request.messages)
-        if not request.jeeves.retrieval:
+        if not request.jeeves.retrieval or self._features.is_off("retrieval"):
             return Draft(request, text, None, SourceSet(request.question, ()))
         retrieved = await self._library.search(text)
         if retrieved is None:
@@ -180,18 +193,8 @@ class Answerer:
 
     def _without_engine(self, draft: Draft) -> list[Event]:
         draft.model = self._room.model
-        cached = self._cache.get(self._cache_key(draft))
-        if cached is not None:
-            again = Outcome(
-                **{
-                    **{name: getattr(cached, name) for name in Outcome.__slots__},
-                    "response_id": draft.response_id,
-                    "rung": "cached",
-                    "reasons": tuple(draft.reasons),
-                    "prompt_tokens": 0,
-                    "completion_tokens": 0,
-                }
-            )
+        again = self._cache.find(draft, draft.model)
+        if again is not None:
             return [Opened(draft.response_id, "cached", draft.model), Text(again.text), again]
         cited = CitedText(draft.sources.passages)
         draft.finish_reason = "stop"
@@ -210,9 +213,9 @@ class Answerer:
         writer = AnswerWriter(draft.sources)
         note = self._note_unknown(draft, writer.cited)
         rung: Rung = "full" if draft.retrieved is not None else "reduced"
-        async with self._admission.slot(), self._room.lease() as engine:
+        async with self._admission.slot(), self._room.lease(_conversation_of(draft)) as engine:
             self._metrics.queue_wait_seconds.observe(time.perf_counter() - started)
-            draft.model = engine.model
+            draft.model = draft.asked = engine.model
             if not engine.ready or not engine.breaker.allow():
                 raise Unavailable("The engine is not ready.", 2)
             async with aclosing(self._engine_text(draft, engine, started)) as pieces:
@@ -320,7 +323,7 @@ class Answerer:
             before += [Text(added)] if added and draft.request.stream else []
         events = self._closing(draft, cited, rung, grounded=True if draft.retrieved else None)
         if isinstance(events[-1], Outcome) and draft.retrieved is not None:
-            self._remember(draft, events[-1])
+            self._cache.keep(draft, self._room.model, events[-1])
         return [*before, *events]
 
     def _repair(self, draft: Draft, cited: CitedText, rung: Rung) -> list[Event]:
@@ -372,19 +375,14 @@ class Answerer:
             stop=(*request.stop, *STOP_STRINGS),
         )
 
-    def _cache_key(self, draft: Draft) -> tuple[str, ...]:
-        model = self._room.model
-        index_id = draft.retrieved.index_id if draft.retrieved else ""
-        return (model.sha256 if model else "", index_id, draft.question)
-
-    def _remember(self, draft: Draft, outcome: Outcome) -> None:
-        """Keep a good answer for the time when the engine is down; only what depends on the question alone."""
-        request = draft.request
-        if len(request.messages) > 1 or request.temperature > 0 or request.max_tokens or request.stop:
-            return
-        self._cache[self._cache_key(draft)] = outcome
-        while len(self._cache) > _CACHE_ENTRIES:
-            self._cache.popitem(last=False)
+    def clear_cache(self) -> int:
+        """Forget all answers that are kept for the rung `cached`; how many there were."""
+        return self._cache.clear()
 
     def _count(self, outcome: Outcome) -> None:
         self._metrics.answers.labels(outcome.rung, outcome.model.id if outcome.model else "none").inc()
+
+
+def _conversation_of(draft: Draft) -> str:
+    """What stays the same in a conversation: who asks, and how it began."""
+    return f"{draft.owner}\n{draft.request.jeeves.conversation or draft.request.messages[0].content}"

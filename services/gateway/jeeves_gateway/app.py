@@ -12,14 +12,18 @@ from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
 
 from jeeves_gateway.admin import admin_router, lineage_router
+from jeeves_gateway.admin_limits import limits_router
 from jeeves_gateway.admission import Admission
 from jeeves_gateway.answering import Answerer
+from jeeves_gateway.budgets import Budgets, BudgetStore, KeyLimits
 from jeeves_gateway.chat import chat_router
 from jeeves_gateway.conversation_routes import conversation_router
 from jeeves_gateway.conversations import Conversations
 from jeeves_gateway.diagnosis.builds import BuildLogs
 from jeeves_gateway.diagnosis.routes import diagnose_router
+from jeeves_gateway.embeddings import embeddings_router
 from jeeves_gateway.engines import ExternalEngine, LocalEngine
+from jeeves_gateway.features import FeatureSwitches
 from jeeves_gateway.feedback import Feedback, RecentAnswers
 from jeeves_gateway.feedback_routes import feedback_router
 from jeeves_gateway.hygiene import PromptGuard
@@ -88,8 +92,10 @@ def create_app(settings: GatewaySettings, open_index: OpenIndex = SearchIndex.op
             diagnose_router(parts),
             conversation_router(parts),
             feedback_router(parts),
+            embeddings_router(parts),
             lineage_router(parts),
             admin_router(parts),
+            limits_router(parts),
         ],
         lifespan=lifespan,
         readiness={"engine": engine_missing, "index": index_missing},
@@ -103,7 +109,8 @@ def create_app(settings: GatewaySettings, open_index: OpenIndex = SearchIndex.op
 def _build_parts(settings: GatewaySettings, open_index: OpenIndex, metrics: GatewayMetrics) -> Parts:
     store = ArtifactStore(settings.store(), settings.data_dir / "gateway" / "artifacts")
     database = open_database(settings.database("gateway"))
-    record = GatewayRecord(database)
+    record, budget_store = GatewayRecord(database), BudgetStore(database)
+    features = FeatureSwitches(record, lambda: datetime.now(UTC))
     upstream = Upstream(settings.gateway_first_token_seconds_max, settings.gateway_token_gap_seconds_max)
     library = Library(store, open_index, metrics)
     admission = Admission(
@@ -137,6 +144,7 @@ def _build_parts(settings: GatewaySettings, open_index: OpenIndex, metrics: Gate
             upstream=upstream,
             admission=admission,
             switch=switch,
+            features=features,
             metrics=metrics,
             answer_tokens_max=settings.gateway_answer_tokens_max,
             history_exchanges=settings.gateway_conversation_exchanges,
@@ -150,8 +158,20 @@ def _build_parts(settings: GatewaySettings, open_index: OpenIndex, metrics: Gate
         feedback=Feedback(database),
         recent=RecentAnswers(),
         history_exchanges=settings.gateway_conversation_exchanges,
+        body_silence_seconds=settings.gateway_body_silence_seconds_max,
+        budgets=Budgets(budget_store, _default_limits(settings), metrics),
+        budget_store=budget_store,
+        features=features,
         metrics=metrics,
         started_at=int(time.time()),
+    )
+
+
+def _default_limits(settings: GatewaySettings) -> KeyLimits:
+    return KeyLimits(
+        tokens_per_minute=settings.gateway_tokens_per_minute or None,
+        tokens_per_day=settings.gateway_tokens_per_day or None,
+        concurrent=settings.gateway_concurrent or None,
     )
 
 
@@ -186,6 +206,7 @@ def _external(settings: GatewaySettings, upstream: Upstream, metrics: GatewayMet
 async def _restore(parts: Parts) -> None:
     """Serve again what was served before; a part that cannot be had is reported by `/readyz`, not a reason to die."""
     await asyncio.to_thread(parts.switch.restore)
+    await asyncio.to_thread(parts.features.restore)
     stored = await asyncio.to_thread(parts.record.served, "index")
     if stored is not None:
         try:
@@ -199,6 +220,7 @@ async def _keep_house(parts: Parts, settings: GatewaySettings) -> None:
     while True:
         await asyncio.to_thread(parts.record.forget_responses, settings.gateway_lineage_days)
         await asyncio.to_thread(parts.conversations.forget, settings.gateway_conversation_days)
+        await asyncio.to_thread(parts.budget_store.forget, settings.gateway_lineage_days)
         await asyncio.sleep(_HOUSEKEEPING_SECONDS)
 
 

@@ -8,21 +8,19 @@ from starlette.requests import ClientDisconnect
 
 from jeeves_gateway.errors import BodyTooLarge, BodyTooSlow
 
-SILENCE_SECONDS_MAX = 15.0
-"""Longest silence between two pieces of a body."""
 BODY_SECONDS_MAX = 120.0
 """Longest time for a whole body."""
 
 
 async def body_blocks(
-    request: Request, bytes_max: int, silence_seconds: float = SILENCE_SECONDS_MAX, seconds: float = BODY_SECONDS_MAX
+    request: Request, bytes_max: int, silence_seconds: float, seconds: float = BODY_SECONDS_MAX
 ) -> AsyncIterator[bytes]:
     """The body in the pieces in which it arrives.
 
     Args:
         request: whose body was not read yet.
         bytes_max: longest body.
-        silence_seconds: longest silence.
+        silence_seconds: longest silence between two pieces.
         seconds: longest time for all of it.
 
     Raises:

@@ -16,7 +16,7 @@ from jeeves_gateway.bodies import body_blocks
 from jeeves_gateway.errors import UnknownModel
 from jeeves_gateway.exchange import Exchange, begin_exchange, end_exchange
 from jeeves_gateway.keys import require
-from jeeves_gateway.openai_form import error_body, error_headers, parse_chat_request
+from jeeves_gateway.openai_form import error_body, error_response, parse_chat_request
 from jeeves_gateway.outcome import Event, Opened, Outcome, Text
 from jeeves_gateway.parts import Parts
 from jeeves_shared.errors import JeevesError
@@ -44,7 +44,7 @@ def chat_router(parts: Parts) -> APIRouter:
         try:
             await _chat(request)
         except JeevesError as exc:
-            return _error(exc)
+            return error_response(exc)
         served = parts.room.model
         names = [MODEL_ALIAS] + ([served.id] if served else [])
         data = [{"id": name, "object": "model", "created": parts.started_at, "owned_by": "jeeves"} for name in names]
@@ -54,28 +54,28 @@ def chat_router(parts: Parts) -> APIRouter:
     async def completions(request: Request) -> Response:
         try:
             caller = await _chat(request)
-            await parts.limits.admit(caller)
-            asked = parse_chat_request(await _body(request))
+            await parts.limits.admit(caller, (await parts.budgets.limits(caller)).requests_per_minute)
+            asked = parse_chat_request(await _body(request, parts))
             _check_model(asked.model, parts)
-            exchange = await begin_exchange(asked, caller, parts)
             if asked.stream:
-                return await _streamed(request, exchange, parts)
-            return await _whole(request, exchange, parts)
+                parts.features.require("streaming")
+            exchange = await begin_exchange(asked, caller, parts)
+            return await (_streamed if asked.stream else _whole)(request, exchange, parts)
         except JeevesError as exc:
-            return _error(exc)
+            return error_response(exc)
         except (ClientGone, ClientDisconnect):
             return Response(status_code=499)
 
     return router
 
 
-async def _body(request: Request) -> bytes:
+async def _body(request: Request, parts: Parts) -> bytes:
     """The body, unless it is too long.
 
     Raises:
         BodyTooLarge, BodyTooSlow: more than `BODY_BYTES_MAX`, or too slow.
     """
-    return b"".join([block async for block in body_blocks(request, BODY_BYTES_MAX)])
+    return b"".join([block async for block in body_blocks(request, BODY_BYTES_MAX, parts.body_silence_seconds)])
 
 
 def _check_model(name: str, parts: Parts) -> None:
@@ -88,14 +88,17 @@ def _check_model(name: str, parts: Parts) -> None:
 
 async def _whole(request: Request, exchange: Exchange, parts: Parts) -> Response:
     async def run() -> Outcome:
-        async with aclosing(parts.answerer.answer(exchange.asked)) as events:
+        async with aclosing(parts.answerer.answer(exchange.asked, owner=exchange.caller.id)) as events:
             async for event in events:
                 if isinstance(event, Outcome):
                     return event
         raise AssertionError("an answer ends with its outcome")
 
-    outcome = await unless_gone(request, run())
-    await end_exchange(exchange, outcome, parts)
+    try:
+        outcome = await unless_gone(request, run())
+        await end_exchange(exchange, outcome, parts)
+    finally:
+        exchange.hold.release()
     message: dict[str, Any] = {"role": "assistant", "content": outcome.text, "refusal": None}
     message["annotations"] = list(outcome.annotations)
     body = {
@@ -112,10 +115,11 @@ async def _whole(request: Request, exchange: Exchange, parts: Parts) -> Response
 
 async def _streamed(request: Request, exchange: Exchange, parts: Parts) -> Response:
     """The stream's response begins with its first event: until then an error is still a plain error."""
-    events = parts.answerer.answer(exchange.asked)
+    events = parts.answerer.answer(exchange.asked, owner=exchange.caller.id)
     try:
         opened = await unless_gone(request, anext(events))
     except BaseException:
+        exchange.hold.release()
         await events.aclose()
         raise
     if not isinstance(opened, Opened):
@@ -154,6 +158,7 @@ async def _chunks(
         logger.warning("stream broke off", extra={"code": exc.code})
         yield _event(error_body(exc))
     finally:
+        exchange.hold.release()
         await events.aclose()
 
 
@@ -214,10 +219,3 @@ def _headers(rung: str, model: str) -> dict[str, str]:
 
 def _event(data: dict[str, Any]) -> str:
     return f"data: {json.dumps(data, ensure_ascii=False, separators=(',', ':'))}\n\n"
-
-
-def _error(error: JeevesError) -> Response:
-    headers = error_headers(error)
-    if error.status == 503:
-        headers["X-Jeeves-Rung"] = "unavailable"
-    return JSONResponse(error_body(error), error.status, headers=headers)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from sqlalchemy.exc import SQLAlchemyError
 
+from jeeves_gateway.budgets import Hold
 from jeeves_gateway.feedback import GivenAnswer
 from jeeves_gateway.history import recent_exchanges
 from jeeves_gateway.keys import Caller
@@ -24,13 +25,15 @@ class Exchange:
 
     Attributes:
         asked: with the messages of its conversation, if it has one.
-        owner: id of the key that asks.
+        caller: the key that asks.
+        hold: its place among the answers of the key that run; to be released.
         history_used: earlier messages that go into the prompt.
         history_dropped: earlier messages that do not: too old, or beyond the token budget.
     """
 
     asked: ChatRequest
-    owner: str
+    caller: Caller
+    hold: Hold
     history_used: int
     history_dropped: int
 
@@ -41,26 +44,30 @@ async def begin_exchange(asked: ChatRequest, caller: Caller, parts: Parts) -> Ex
     Raises:
         NotFound: no such conversation of this key.
         Conflict: the conversation is full.
+        RateLimited: a budget of the key is used up.
+        Unavailable: conversations are switched off.
     """
     conversation = asked.jeeves.conversation
     if conversation is not None:
+        parts.features.require("conversations")
         earlier = await asyncio.to_thread(parts.conversations.history, conversation, caller.id)
         asked = asked.model_copy(update={"messages": [*earlier, asked.messages[-1]]})
     used = len(recent_exchanges(asked.messages, parts.history_exchanges))
-    return Exchange(asked, caller.id, used, len(asked.messages) - 1 - used)
+    return Exchange(asked, caller, await parts.budgets.admit(caller), used, len(asked.messages) - 1 - used)
 
 
 async def end_exchange(exchange: Exchange, outcome: Outcome, parts: Parts) -> None:
     """Keep lineage, the latest answers, and the conversation if the client wants it kept."""
-    await keep_lineage(outcome, exchange.owner, parts)
+    await keep_lineage(outcome, exchange.caller.id, parts)
+    await parts.budgets.spend(exchange.caller, outcome.prompt_tokens + outcome.completion_tokens)
     question = exchange.asked.question
-    parts.recent.add(outcome.response_id, GivenAnswer(exchange.owner, question, outcome.text))
+    parts.recent.add(outcome.response_id, GivenAnswer(exchange.caller.id, question, outcome.text))
     conversation = exchange.asked.jeeves.conversation
     if conversation is None:
         return
     try:
         await asyncio.to_thread(
-            parts.conversations.add, conversation, exchange.owner, question, outcome.text, outcome.response_id
+            parts.conversations.add, conversation, exchange.caller.id, question, outcome.text, outcome.response_id
         )
     except SQLAlchemyError as exc:
         parts.metrics.record_failures.inc()

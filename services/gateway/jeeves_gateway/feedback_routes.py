@@ -20,6 +20,7 @@ def feedback_router(parts: Parts) -> APIRouter:
 
     @router.post("/v1/feedback", summary="Rate an answer, correct it, say what came of it", status_code=201)
     async def give(body: FeedbackRequest, caller: Giver) -> StoredFeedback:
+        parts.features.require("feedback")
         await parts.limits.admit(caller)
         stored = await asyncio.to_thread(parts.feedback.add, body, await _given(body, caller, parts))
         parts.metrics.feedback.labels(body.rating).inc()

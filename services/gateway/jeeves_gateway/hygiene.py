@@ -32,24 +32,27 @@ _ORDER = re.compile(
     r"(?:tell|instruct|advise|convince)\s+the\s+(?:user|reader|human|administrator)s?\s+(?:to|that)\b|"
     r"(?:reveal|repeat|print|output|show)\s+(?:your|the)\s+(?:system\s+|hidden\s+|initial\s+)(?:prompt|instructions?|message)|"
     r"(?:do not|don't|never)\s+(?:tell|mention|reveal|inform)\s+(?:this\s+)?(?:to\s+)?the\s+(?:user|human)|"
-    r"(?:respond|reply|answer)\s+only\s+with\b|忽略(?:之前|以上|上述|先前)的?.{0,6}(?:指令|提示|规则)|系统(?:提示|指令)\s*[:：]"
-    r")"
+    r"(?:respond|reply|answer)\s+only\s+with\b"
+    r")|请?(?:忽略|无视)(?:之前|以上|上述|先前|前面)的?.{0,6}(?:指令|提示|规则|内容)|系统(?:提示|指令|消息)\s*[:：]"
 )  # fmt: skip
 _PARAGRAPH_END = re.compile(r"\n\s*\n|\n(?=```)|\Z")
 _TAG = re.compile(
     r"(?i)</?(?:img|a|script|iframe|svg|object|embed|link|style|form|video|audio|source|base|meta|input|button|picture|body|"
     r"frame|frameset|applet|math|details)\b[^>\n]*>?"
 )
-_LINK = re.compile(r"(!?)\[([^\]\n]*)\](?:\(\s*<?([^)\s>]*)>?[^)\n]*\)|\[[^\]\n]*\])")
+_IMAGE = re.compile(r"!\[[^\]\n]*\](?:\([^)\n]*\)|\[[^\]\n]*\])?")
+_LINK = re.compile(r"\[([^\]\n]*)\](?:\(\s*<?([^)\s>]*)>?[^)\n]*\)|\[[^\]\n]*\])")
 _REFERENCE = re.compile(r"(?m)^\s{0,3}\[[^\]\n]+\]:\s*\S+.*$")
+_REST = r"[^\s<>()\[\]`\"']"
 _URL = re.compile(
-    r"(?i)\b(?:[a-z][a-z0-9+.-]{1,20}:)?//[^\s<>()\[\]`\"']+|\bwww\.[^\s<>()\[\]`\"']+|\b(?:javascript|data|vbscript):\S+"
+    rf"(?i)\b[a-z][a-z0-9+.-]{{1,20}}://{_REST}+|//[\w-]+(?:\.[\w-]+)+{_REST}*|\bwww\.{_REST}+|"
+    r"\b(?:javascript|data|vbscript):\S+"
 )
 REMOVED = "(address removed)"
 
 HELD_LINK = re.compile(
-    r"\s?(?:!?\[[^\]\n]{0,300}(?:\](?:\([^)\n]{0,600}|\[[^\]\n]{0,100})?)?|!|<[A-Za-z/!][^>\n]{0,400}|<|"
-    r"(?<![\w.])(?:w{1,3}|https?:?|[\w.+-]{1,12}:/|javascript|vbscript|data:?)|\S*(?://|www\.|script:|data:)\S*)$"
+    r"\s?(?:\[!\[[^\n]{0,800}|!?\[[^\]\n]{0,300}(?:\](?:\([^)\n]{0,600}|\[[^\]\n]{0,100})?)?|!|<[A-Za-z/!][^>\n]{0,400}|<|"
+    r"(?<![\w.])(?:w{1,3}|(?i:https?|ftp):?|[\w.+-]{1,12}:/|javascript|vbscript|data:?)|\S*(?://|www\.|script:|data:)\S*)$"
 )
 """What may still become a link, an image or a tag, at the end of a text that has only begun."""
 
@@ -62,6 +65,11 @@ def visible(text: str) -> str:
     return text if text.isascii() and text.isprintable() else _INVISIBLE.sub("", text)
 
 
+def without_hidden(text: str) -> str:
+    """A page's text without comments, hidden elements and invisible characters."""
+    return _HIDDEN.sub("", _COMMENT.sub("", visible(text)))
+
+
 @lru_cache(maxsize=1024)
 def without_orders(text: str) -> str:
     """A page's text without what a reader would not see, and without sentences that give orders to a model.
@@ -70,7 +78,7 @@ def without_orders(text: str) -> str:
 
     Source: no section of the starter pack is changed; all planted orders of the abuse cases go.
     """
-    text = _HIDDEN.sub("", _COMMENT.sub("", visible(text)))
+    text = without_hidden(text)
     kept, position = [], 0
     while match := _ORDER.search(text, position):
         kept.append(text[position : match.start()])
@@ -99,12 +107,10 @@ def without_foreign_links(text: str, allowed: Callable[[str], bool]) -> str:
         return text
 
     def link(match: re.Match[str]) -> str:
-        image, label, target = match.groups()
-        if image:
-            return ""
+        label, target = match.groups()
         return match.group(0) if target and allowed(target) else label
 
-    text = _TAG.sub("", _LINK.sub(link, _REFERENCE.sub("", text)))
+    text = _TAG.sub("", _LINK.sub(link, _IMAGE.sub("", _REFERENCE.sub("", text))))
     return _URL.sub(lambda found: found[0] if allowed(found[0].rstrip(".,;:!?*_")) else REMOVED, text)
 
 

@@ -9,6 +9,7 @@ import math
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
+from fastapi.responses import JSONResponse
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
 
 from jeeves_gateway.errors import BadChatRequest, Delayed
@@ -176,6 +177,14 @@ def error_headers(error: JeevesError) -> dict[str, str]:
     if isinstance(error, Delayed):
         return {"Retry-After": str(error.retry_after_seconds)}
     return {"Retry-After": "5"} if error.status == 503 else {}
+
+
+def error_response(error: JeevesError) -> JSONResponse:
+    """An error as OpenAI's clients read it."""
+    headers = error_headers(error)
+    if error.status == 503:
+        headers["X-Jeeves-Rung"] = "unavailable"
+    return JSONResponse(error_body(error), error.status, headers=headers)
 
 
 def estimated_tokens(text: str) -> int:

@@ -4,8 +4,10 @@ from dataclasses import dataclass
 
 from jeeves_gateway.admission import Admission
 from jeeves_gateway.answering import Answerer
+from jeeves_gateway.budgets import Budgets, BudgetStore
 from jeeves_gateway.conversations import Conversations
 from jeeves_gateway.diagnosis.builds import BuildLogs
+from jeeves_gateway.features import FeatureSwitches
 from jeeves_gateway.feedback import Feedback, RecentAnswers
 from jeeves_gateway.keys import Doorkeeper
 from jeeves_gateway.limits import RequestLimits
@@ -35,5 +37,9 @@ class Parts:
     feedback: Feedback
     recent: RecentAnswers
     history_exchanges: int
+    body_silence_seconds: float
+    budgets: Budgets
+    budget_store: BudgetStore
+    features: FeatureSwitches
     metrics: GatewayMetrics
     started_at: int

@@ -103,7 +103,7 @@ class SourceSet:
         self._all_terms = frozenset[str]().union(*self._terms, _terms(question))
         self._plain = [without_blanks(item.text) for item in passages]
         self._literal = without_blanks(
-            question + "".join(f"{item.title}{item.section}" for item in passages)
+            question + "".join(f"{item.title}{item.section}{item.url}" for item in passages)
         ) + "".join(self._plain)
 
     def share(self, text: str) -> float:

@@ -58,11 +58,23 @@ class GatewaySettings(ServiceSettings):
     gateway_rate_limit: str = Field(default="60/minute", pattern=r"^\d+/(second|minute|hour|day)$")
     """Chat requests per key, or per address without a key."""
 
+    gateway_tokens_per_minute: int = Field(default=0, ge=0)
+    """Tokens of prompts and answers per key and minute, for keys without a limit of their own; 0: unlimited."""
+
+    gateway_tokens_per_day: int = Field(default=0, ge=0)
+    """The same per day, UTC; 0: unlimited."""
+
+    gateway_concurrent: int = Field(default=0, ge=0)
+    """Answers of one key at the same time; 0: unlimited."""
+
     gateway_rate_limit_storage: str = "memory://"
     """Where the counts are kept: `memory://`, or `redis://…` for several replicas (extra `redis`)."""
 
     gateway_lineage_days: int = Field(default=30, ge=1, le=3650)
     """How long the lineage of a response is kept."""
+
+    gateway_body_silence_seconds_max: float = Field(default=15.0, gt=0, le=300)
+    """A request whose body pauses for longer is ended with 408."""
 
     gateway_conversation_days: int = Field(default=30, ge=1, le=3650)
     """How long a conversation is kept after its last question."""

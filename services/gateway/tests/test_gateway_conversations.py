@@ -31,7 +31,7 @@ class TestConversations:
         mine = key(gateway)
         made = gateway.post("/v1/conversations", json={}, headers=mine).json()
         ask(gateway, mine, NODE, conversation=made["id"])
-        second = ask(gateway, mine, "And how many executors has it?", conversation=made["id"])
+        second = ask(gateway, mine, "And what is an executor of a node?", conversation=made["id"])
         assert second["jeeves"]["history"] == {"used": 2, "dropped": 0}
         prompt = engine.requests[-1]["messages"]
         assert [message["role"] for message in prompt] == ["system", "user", "assistant", "user"]

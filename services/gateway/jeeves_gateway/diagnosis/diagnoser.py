@@ -117,11 +117,14 @@ class Diagnoser:
             messages=tuple(PromptMessage(role=item["role"], content=item["content"]) for item in messages),
         )
 
-    async def diagnose(self, log: ReadLog) -> Diagnosed:
-        """The diagnosis. Without index, engine or evidence in the documentation the rules speak alone."""
+    async def diagnose(self, log: ReadLog, owner: str) -> Diagnosed:
+        """The diagnosis, for the key that sent the log.
+
+        Without index, engine or evidence in the documentation the rules speak alone.
+        """
         outcome, reasons = None, ["build-succeeded"]
         if log.findings.failure_type != "none":
-            outcome, reasons = await self._explanation(log)
+            outcome, reasons = await self._explanation(log, owner)
         explained = outcome is not None and not outcome.refused
         return Diagnosed(
             Diagnosis(
@@ -137,9 +140,10 @@ class Diagnoser:
             outcome,
         )
 
-    async def _explanation(self, log: ReadLog) -> tuple[Outcome | None, list[str]]:
+    async def _explanation(self, log: ReadLog, owner: str) -> tuple[Outcome | None, list[str]]:
         try:
-            async for event in self._answerer.answer(_request(log.findings), log.search or log.findings.cause):
+            search = log.search or log.findings.cause
+            async for event in self._answerer.answer(_request(log.findings), search, owner):
                 if isinstance(event, Outcome):
                     return event, list(event.reasons)
         except (Unavailable, Overloaded, UpstreamFailed) as exc:

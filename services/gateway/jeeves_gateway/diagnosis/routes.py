@@ -59,7 +59,8 @@ def diagnose_router(parts: Parts) -> APIRouter:
         caller: Caller_,
         preview: Annotated[bool, Query(description="Only show what a model would see.")] = False,
     ) -> Response:
-        await parts.limits.admit(caller)
+        parts.features.require("diagnose")
+        await parts.limits.admit(caller, (await parts.budgets.limits(caller)).requests_per_minute)
         if parts.switch.rung() == "unavailable":
             raise Unavailable("The operator has switched answers off for now.", 60)
         try:
@@ -67,7 +68,7 @@ def diagnose_router(parts: Parts) -> APIRouter:
                 log = await read_log(await _blocks(request, parts))
             if preview:
                 return JSONResponse((await diagnoser.preview(log)).model_dump(mode="json"))
-            done = await unless_gone(request, diagnoser.diagnose(log))
+            done = await unless_gone(request, diagnoser.diagnose(log, caller.id))
         except (ClientGone, ClientDisconnect):
             return Response(status_code=499)
         if done.outcome is not None:
@@ -81,13 +82,14 @@ def diagnose_router(parts: Parts) -> APIRouter:
 
 async def _blocks(request: Request, parts: Parts) -> AsyncIterator[bytes]:
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    silence = parts.body_silence_seconds
     if kind == "multipart/form-data":
-        body = body_blocks(request, LOG_BYTES_MAX + _FRAMING_BYTES)
+        body = body_blocks(request, LOG_BYTES_MAX + _FRAMING_BYTES, silence)
         return file_blocks(body, request.headers["content-type"])
     if kind == "application/json":
-        text = b"".join([block async for block in body_blocks(request, _JSON_BYTES_MAX)])
+        text = b"".join([block async for block in body_blocks(request, _JSON_BYTES_MAX, silence)])
         return parts.build_logs.blocks(_build_url(text))
-    return body_blocks(request, LOG_BYTES_MAX)
+    return body_blocks(request, LOG_BYTES_MAX, silence)
 
 
 def _build_url(body: bytes) -> str:
