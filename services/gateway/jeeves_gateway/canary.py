@@ -1,12 +1,15 @@
 """A candidate that answers a share of the conversations, and the sequential test that decides about it.
 
-Wald's sequential probability ratio test: after each of the candidate's answers, is its share of bad answers what the
-champion's is, or worse by `WORSE_BY`? It stops as early as the data allow, in either direction.
+Each answer of the candidate is paired with one of the champion. Pairs that differ decide: if both models are equally
+good, either is the bad one half of the time; if the candidate's odds of a bad answer are `ODDS_RATIO` times the
+champion's, it is the bad one more often. The test needs no assumption about the usual share of bad answers, and stops
+as early as the data allow, in either direction.
 """
 
 import hashlib
 import math
-from dataclasses import dataclass
+from collections import deque
+from dataclasses import dataclass, field
 from typing import Literal
 
 from pydantic import Field
@@ -20,11 +23,10 @@ Verdict = Literal["running", "worse", "as-good"]
 FALSE_ALARM = 0.05
 """Chance of rolling a good candidate back."""
 MISSED = 0.05
-"""Chance of calling a candidate good that is worse by `WORSE_BY`."""
-WORSE_BY = 0.10
-"""Share of bad answers, in [0, 1], that a candidate may not have beyond the champion's."""
-_SMOOTHING_ANSWERS = 20
-_SMOOTHING_BAD = 1.0
+"""Chance of calling a candidate good whose odds of a bad answer are `ODDS_RATIO` times the champion's."""
+ODDS_RATIO = 2.0
+"""From here on a candidate counts as worse: 26 bad answers of 100 where the champion has 15."""
+_UNPAIRED_MAX = 500
 
 
 class CanaryRequest(Contract):
@@ -53,8 +55,7 @@ class CanaryState(Contract):
 class SequentialTest:
     """The test. A pure state machine.
 
-    Source: A. Wald, Sequential Tests of Statistical Hypotheses, 1945; the champion's share is estimated alongside, with
-    a prior of one bad answer in twenty, and taken as known.
+    Source: A. Wald, Sequential Analysis, 1947, chapter 6 (double dichotomies).
     """
 
     answers: int = 0
@@ -63,11 +64,15 @@ class SequentialTest:
     champion_bad: int = 0
     evidence: float = 0.0
     verdict: Verdict = "running"
+    _waiting: deque[bool] = field(default_factory=lambda: deque(maxlen=_UNPAIRED_MAX))
+    _champions: deque[bool] = field(default_factory=lambda: deque(maxlen=_UNPAIRED_MAX))
 
     def champion(self, bad: bool) -> None:
         """An answer of the champion."""
         self.champion_answers += 1
         self.champion_bad += bad
+        self._champions.append(bad)
+        self._pair()
 
     def candidate(self, bad: bool) -> Verdict:
         """An answer of the candidate; the verdict does not change any more once it is there."""
@@ -75,15 +80,20 @@ class SequentialTest:
             return self.verdict
         self.answers += 1
         self.bad += bad
-        usual = (self.champion_bad + _SMOOTHING_BAD) / (self.champion_answers + _SMOOTHING_ANSWERS)
-        usual = min(usual, 0.85)
-        worse = usual + WORSE_BY
-        self.evidence += math.log(worse / usual) if bad else math.log((1 - worse) / (1 - usual))
-        if self.evidence >= worse_at():
-            self.verdict = "worse"
-        elif self.evidence <= good_at():
-            self.verdict = "as-good"
+        self._waiting.append(bad)
+        self._pair()
         return self.verdict
+
+    def _pair(self) -> None:
+        while self._waiting and self._champions and self.verdict == "running":
+            candidate, champion = self._waiting.popleft(), self._champions.popleft()
+            if candidate != champion:
+                share = ODDS_RATIO / (1 + ODDS_RATIO)
+                self.evidence += math.log(2 * share if candidate else 2 * (1 - share))
+            if self.evidence >= worse_at():
+                self.verdict = "worse"
+            elif self.evidence <= good_at():
+                self.verdict = "as-good"
 
 
 def worse_at() -> float:

@@ -92,7 +92,10 @@ class CanaryRoom:
             return
         if model.id != self._engine.model.id:
             self._test.champion(bad)
-        elif self._test.candidate(bad) == "worse":
+        else:
+            self._test.candidate(bad)
+        # A champion's answer may complete a pair, too.
+        if self._test.verdict == "worse":
             self._roll_back("canary-worse")
 
     async def promote(self, actor: str) -> ServedModel:

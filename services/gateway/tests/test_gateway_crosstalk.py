@@ -33,15 +33,14 @@ def test_nothing_crosses_from_key_to_key(crowded, engine) -> None:
 
     def talk(turn: int) -> list[str]:
         number = turn % KEYS
-        if turn % 29 == 0:
-            # In the middle of it the engine fails for a while: fallbacks and caches are part of the test.
-            engine.behave = "refuse" if engine.behave == "well" else "well"
+        # In between the engine fails for a while: fallbacks and caches are part of the test.
+        engine.behave = "refuse" if turn % 97 in (50, 51, 52, 53) else "well"
         question = f"What is a node? {secrets[number]}"
         body = {
             "messages": [{"role": "user", "content": question}],
             "stream": turn % 3 == 0,
             "jeeves": {
-                "retrieval": turn % 5 != 0,
+                "retrieval": turn % 2 != 0,
                 **({"conversation": conversations[number]} if turn % 4 == 0 else {}),
             },
         }
@@ -67,4 +66,4 @@ def test_nothing_crosses_from_key_to_key(crowded, engine) -> None:
     assert not CANARY.search("\n".join(json.dumps(record.__dict__, default=str) for record in caplog.records))
     sent = [CANARY.findall(json.dumps(request)) for request in engine.requests]
     assert all(len(set(found)) <= 1 for found in sent), "one prompt holds one key's words"
-    assert sum(bool(found) for found in sent) > REQUESTS // 10
+    assert sum(bool(found) for found in sent) > REQUESTS // 20
