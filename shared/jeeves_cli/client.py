@@ -74,7 +74,7 @@ class ServiceClient:
         except httpx.TransportError as exc:
             raise ServiceUnreachable(self.service, self.url) from exc
         if response.is_error:
-            raise CommandError(_error_text(self.service, response))
+            raise CommandError(error_text(self.service, response))
         if response.status_code == httpx.codes.NO_CONTENT:
             return None
         try:
@@ -182,7 +182,8 @@ def cancel_jobs_when_terminated() -> None:
     signal.signal(signal.SIGTERM, stop)
 
 
-def _error_text(service: str, response: httpx.Response) -> str:
+def error_text(service: str, response: httpx.Response) -> str:
+    """What a service says is wrong, in whichever form it says it."""
     try:
         body = response.json()
     except ValueError:

@@ -32,6 +32,7 @@ from jeeves_cli.collect import (
     collect_recipe_of,
     give,
 )
+from jeeves_cli.diagnose import diagnose
 from jeeves_cli.display import ConsoleDisplay, evaluation_table, make_display
 from jeeves_cli.endpoints import DEFAULT_PORTS, data_dir
 from jeeves_cli.exits import CommandError, Exit, Terminated
@@ -69,6 +70,7 @@ app.command("lint")(lint)
 app.command("retrain")(retrain)
 app.command("search")(search)
 curation.register(app)
+app.command("diagnose")(diagnose)
 
 CollectFile = Annotated[Path, typer.Option("--collect-recipe")]
 CurateFile = Annotated[Path, typer.Option("--curate-recipe")]

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends
 from pydantic import Field
 
+from jeeves_gateway.canary import CanaryRequest, CanaryState
 from jeeves_gateway.keys import Caller, Scope, require
 from jeeves_gateway.parts import Parts
 from jeeves_gateway.record import KeyRow
@@ -32,6 +33,22 @@ def admin_router(parts: Parts) -> APIRouter:
     @router.put("/models/champion", summary="Load, verify, shift, drain, unload; on any error the old model goes on")
     async def serve_model(body: ServeModelRequest, caller: Admin) -> ServedModel:
         return await parts.room.serve(body, caller.id)
+
+    @router.get("/models/canary", summary="The candidate that is tried, and what is known of it")
+    async def canary(caller: Operator) -> CanaryState:
+        return parts.room.canary.state()
+
+    @router.put("/models/canary", summary="Try a candidate on a share of the conversations")
+    async def start_canary(body: CanaryRequest, caller: Admin) -> CanaryState:
+        return await parts.room.canary.start(body, caller.id)
+
+    @router.post("/models/canary/promote", summary="Make the candidate the champion, once it is known to be as good")
+    async def promote_canary(caller: Admin) -> ServedModel:
+        return await parts.room.canary.promote(caller.id)
+
+    @router.delete("/models/canary", summary="End the trial; running answers are finished", status_code=204)
+    async def end_canary(caller: Admin) -> None:
+        await parts.room.canary.end(caller.id)
 
     @router.post("/rollback", summary="Serve the previous model again")
     async def rollback(caller: Admin) -> ServedModel:
@@ -85,7 +102,8 @@ def lineage_router(parts: Parts) -> APIRouter:
         "/v1/responses/{response_id}/lineage", summary="Model, data set, index, prompt and sources of a response"
     )
     async def lineage(response_id: str, caller: Chatter) -> dict[str, Any]:
-        return await asyncio.to_thread(parts.record.response, response_id)
+        owner = "" if "admin" in caller.scopes else caller.id
+        return await asyncio.to_thread(parts.record.response, response_id, owner)
 
     return router
 

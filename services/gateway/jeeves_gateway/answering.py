@@ -11,32 +11,43 @@ that fails before it can still move down the ladder; what fails after it ends in
 """
 
 import time
-from collections import OrderedDict
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from typing import Any
 
 from jeeves_gateway.admission import Admission
+from jeeves_gateway.answer_cache import AnswerCache
+from jeeves_gateway.canary import is_bad
 from jeeves_gateway.citations import CitedText
-from jeeves_gateway.errors import Overloaded, PromptTooLong, Unavailable, UpstreamFailed, UpstreamStalled
+from jeeves_gateway.errors import (
+    AnswerWithheld,
+    Overloaded,
+    PromptTooLong,
+    Unavailable,
+    UpstreamFailed,
+    UpstreamStalled,
+)
 from jeeves_gateway.evidence import judge, refusal_text, unknown_note
+from jeeves_gateway.features import FeatureSwitches
 from jeeves_gateway.given import among
 from jeeves_gateway.grounding import flaw_of, is_looping, is_refusal, may_become_refusal
-from jeeves_gateway.history import recent_exchanges, search_text
+from jeeves_gateway.history import EXCHANGES, recent_exchanges, search_text
+from jeeves_gateway.hygiene import PromptGuard, clean_passage
 from jeeves_gateway.metrics import GatewayMetrics
 from jeeves_gateway.openai_form import ChatRequest
 from jeeves_gateway.outcome import Draft, Event, Opened, Outcome, Text
 from jeeves_gateway.passages import SourceSet
 from jeeves_gateway.quoting import append_source, is_chinese, write_extract
 from jeeves_gateway.retrieval import Library
+from jeeves_gateway.scope import asks_for_private_data, private_text
 from jeeves_gateway.serving import ModelRoom
 from jeeves_gateway.switches import RungSwitch
 from jeeves_gateway.upstream import Sampling, Upstream
 from jeeves_gateway.writer import AnswerWriter
 from jeeves_shared.contracts.answers import Rung
-from jeeves_shared.contracts.prompts import PASSAGES_IN_PROMPT, STOP_STRINGS, build_messages
+from jeeves_shared.contracts.documents import Passage
+from jeeves_shared.contracts.prompts import PASSAGES_IN_PROMPT, STOP_STRINGS, Message, build_messages
 
-_CACHE_ENTRIES = 512
 _FIRST_START_SECONDS_MAX = 15.0
 """A question that comes while a new gateway still loads its model waits, rather than getting less than it could."""
 
@@ -50,9 +61,12 @@ class Answerer:
         upstream: client of engines.
         admission: the queue in front of them.
         switch: the operator's pin.
+        features: what the operator has switched off.
         metrics: gets everything that is counted.
         answer_tokens_max: longest generated answer.
         quote_sources: put the section under a generated answer that it rests on.
+        history_exchanges: earlier exchanges that go into a prompt.
+        guard: keeps the system prompt in.
     """
 
     def __init__(
@@ -63,60 +77,81 @@ class Answerer:
         upstream: Upstream,
         admission: Admission,
         switch: RungSwitch,
+        features: FeatureSwitches,
         metrics: GatewayMetrics,
         answer_tokens_max: int,
         quote_sources: bool,
+        history_exchanges: int = EXCHANGES,
+        guard: PromptGuard | None = None,
     ) -> None:
         self._library = library
         self._room = room
         self._upstream = upstream
         self._admission = admission
         self._switch = switch
+        self._features = features
         self._metrics = metrics
         self._answer_tokens_max = answer_tokens_max
         self._quote_sources = quote_sources
-        self._cache: OrderedDict[tuple[str, ...], Outcome] = OrderedDict()
+        self._history_exchanges = history_exchanges
+        self._guard = guard or PromptGuard()
+        self._cache = AnswerCache()
 
-    async def answer(self, request: ChatRequest) -> AsyncGenerator[Event]:
+    async def answer(self, request: ChatRequest, search: str = "", owner: str = "") -> AsyncGenerator[Event]:
         """Answer one request.
+
+        Args:
+            request: what was asked.
+            search: what to look up; empty for the question itself.
+            owner: id of the key that asks; answers are never shared between keys.
 
         Raises:
             Unavailable: no rung can answer.
             Overloaded: no slot, and the client wants no fallback.
             UpstreamFailed: the engine failed after text was sent, or the client wants no fallback.
         """
-        async with aclosing(self._steps(request)) as events:
+        async with aclosing(self._steps(request, search, owner)) as events:
             async for event in events:
                 if isinstance(event, Outcome):
                     self._count(event)
                 yield event
 
-    async def _steps(self, request: ChatRequest) -> AsyncGenerator[Event]:
+    async def preview(self, request: ChatRequest, search: str = "") -> list[Message]:
+        """Exactly what the engine would be sent; without an index, without sources. Nothing is generated."""
+        retrieved = await self._library.search(search or search_text(request.messages))
+        passages = [clean_passage(hit.passage) for hit in retrieved.found[:PASSAGES_IN_PROMPT]] if retrieved else []
+        return self._messages(request, passages)
+
+    def _messages(self, request: ChatRequest, passages: Sequence[Passage]) -> list[Message]:
+        return self._guard.messages(
+            build_messages(request.question, passages, recent_exchanges(request.messages, self._history_exchanges))
+        )
+
+    async def _steps(self, request: ChatRequest, search: str, owner: str) -> AsyncGenerator[Event]:
         pinned = self._switch.rung()
         if pinned == "unavailable":
             raise Unavailable("The operator has switched answers off for now.", 60)
-        draft = await self._begin(request)
-        if draft.retrieved is not None:
-            judgement = judge(draft.question, draft.retrieved.found, draft.retrieved.unknown)
-            if not judgement.enough:
-                for event in self._refuse(
-                    draft,
-                    judgement.reason,
-                    refusal_text(draft.question, judgement, draft.retrieved.documents, draft.retrieved.sections),
-                ):
-                    yield event
-                return
-            draft.strong = judgement.strong
+        draft = await self._begin(request, search)
+        draft.owner = owner
+        if refusal := self._without_evidence(draft):
+            for event in refusal:
+                yield event
+            return
         opened = False
         try:
             if pinned in ("extractive", "cached"):
                 raise Unavailable(f"The operator has pinned the rung {pinned}.", 60)
+            self._features.require("generation")
             async with aclosing(self._generate(draft)) as events:
                 async for event in events:
                     opened = True
+                    if isinstance(event, Outcome) and draft.asked is not None:
+                        self._room.canary.observe(draft.asked, is_bad(event))
                     yield event
             return
         except (Unavailable, Overloaded, UpstreamFailed) as exc:
+            if draft.asked is not None and isinstance(exc, UpstreamFailed):
+                self._room.canary.observe(draft.asked, bad=True)
             if opened or not request.jeeves.fallback or draft.retrieved is None:
                 raise
             draft.reasons.append(f"pinned-{pinned}" if pinned else exc.code)
@@ -124,17 +159,33 @@ class Answerer:
         for event in self._without_engine(draft):
             yield event
 
-    async def _begin(self, request: ChatRequest) -> Draft:
-        text = search_text(request.messages)
-        if not request.jeeves.retrieval:
+    def _without_evidence(self, draft: Draft) -> list[Event]:
+        """The refusal of a question that the sources cannot answer; empty if they can."""
+        retrieved = draft.retrieved
+        if retrieved is None:
+            return []
+        if not draft.searched and asks_for_private_data(draft.request.question):
+            text = private_text(draft.request.question, retrieved.documents, retrieved.sections)
+            return self._refuse(draft, "private-data", text)
+        judgement = judge(draft.question, retrieved.found, () if draft.searched else retrieved.unknown)
+        draft.strong = judgement.strong
+        if judgement.enough:
+            return []
+        text = refusal_text(draft.question, judgement, retrieved.documents, retrieved.sections)
+        return self._refuse(draft, judgement.reason, text)
+
+    async def _begin(self, request: ChatRequest, search: str) -> Draft:
+        text = search or search_text(request.messages)
+        if not request.jeeves.retrieval or self._features.is_off("retrieval"):
             return Draft(request, text, None, SourceSet(request.question, ()))
         retrieved = await self._library.search(text)
         if retrieved is None:
             self._metrics.refusals.labels("no-index").inc()
             raise Unavailable("No search index is served yet: it comes with the first `jeeves curate`.", 10)
         found = [hit.passage for hit in retrieved.found[:PASSAGES_IN_PROMPT]]
-        passages = among(found, request.jeeves.passages, PASSAGES_IN_PROMPT)
-        return Draft(request, text, retrieved, SourceSet(text, passages))
+        passages = [clean_passage(item) for item in among(found, request.jeeves.passages, PASSAGES_IN_PROMPT)]
+        sources = SourceSet(f"{text}\n{request.question}" if search else text, passages)
+        return Draft(request, text, retrieved, sources, searched=bool(search))
 
     def _refuse(self, draft: Draft, reason: str, text: str) -> list[Event]:
         self._metrics.refusals.labels(reason).inc()
@@ -150,18 +201,8 @@ class Answerer:
 
     def _without_engine(self, draft: Draft) -> list[Event]:
         draft.model = self._room.model
-        cached = self._cache.get(self._cache_key(draft))
-        if cached is not None:
-            again = Outcome(
-                **{
-                    **{name: getattr(cached, name) for name in Outcome.__slots__},
-                    "response_id": draft.response_id,
-                    "rung": "cached",
-                    "reasons": tuple(draft.reasons),
-                    "prompt_tokens": 0,
-                    "completion_tokens": 0,
-                }
-            )
+        again = self._cache.find(draft, draft.model)
+        if again is not None:
             return [Opened(draft.response_id, "cached", draft.model), Text(again.text), again]
         cited = CitedText(draft.sources.passages)
         draft.finish_reason = "stop"
@@ -180,9 +221,9 @@ class Answerer:
         writer = AnswerWriter(draft.sources)
         note = self._note_unknown(draft, writer.cited)
         rung: Rung = "full" if draft.retrieved is not None else "reduced"
-        async with self._admission.slot(), self._room.lease() as engine:
+        async with self._admission.slot(), self._room.lease(_conversation_of(draft)) as engine:
             self._metrics.queue_wait_seconds.observe(time.perf_counter() - started)
-            draft.model = engine.model
+            draft.model = draft.asked = engine.model
             await engine.first_start(_FIRST_START_SECONDS_MAX)
             if not engine.ready or not engine.breaker.allow():
                 raise Unavailable("The engine is not ready.", 2)
@@ -190,8 +231,11 @@ class Answerer:
                 held, opened = note, False
                 async for piece in pieces:
                     held += writer.feed(piece)
-                    # What may become a refusal is held back: it may be overruled.
-                    if draft.request.stream and held and not may_become_refusal(writer.raw):
+                    if self._guard.leaks(writer.raw):
+                        raise AnswerWithheld("The engine's answer repeated its instructions and was withheld.")
+                    # What may become a refusal is held back: it may be overruled. So is what may become a leak.
+                    waits = may_become_refusal(writer.raw) or self._guard.may_leak(writer.raw)
+                    if draft.request.stream and held and not waits:
                         if not opened:
                             yield Opened(draft.response_id, rung, draft.model)
                         yield Text(held)
@@ -227,8 +271,7 @@ class Answerer:
 
     async def _engine_text(self, draft: Draft, engine: Any, started: float) -> AsyncGenerator[str]:
         """The engine's pieces of text, with its breaker and the clocks told about it."""
-        passages = draft.sources.passages
-        messages = build_messages(draft.request.question, passages, recent_exchanges(draft.request.messages))
+        messages = self._messages(draft.request, draft.sources.passages)
         first_at = last_at = 0.0
         pieces = 0
         try:
@@ -260,9 +303,11 @@ class Answerer:
             draft.completion_tokens = pieces
             engine.breaker.abandoned()
             raise
+        finally:
+            # Also of answers that were cut short: with a small model those are the most.
+            if pieces > 1:
+                self._metrics.output_token_seconds.observe((last_at - first_at) / (pieces - 1))
         engine.breaker.success()
-        if pieces > 1:
-            self._metrics.output_token_seconds.observe((last_at - first_at) / (pieces - 1))
 
     def _conclude(self, draft: Draft, writer: AnswerWriter, rung: Rung, rest: str) -> list[Event]:
         """Check what was written; repair or replace it; the last events of a generated answer."""
@@ -287,7 +332,7 @@ class Answerer:
             before += [Text(added)] if added and draft.request.stream else []
         events = self._closing(draft, cited, rung, grounded=True if draft.retrieved else None)
         if isinstance(events[-1], Outcome) and draft.retrieved is not None:
-            self._remember(draft, events[-1])
+            self._cache.keep(draft, self._room.model, events[-1])
         return [*before, *events]
 
     def _repair(self, draft: Draft, cited: CitedText, rung: Rung) -> list[Event]:
@@ -325,7 +370,8 @@ class Answerer:
     @staticmethod
     def _note_unknown(draft: Draft, cited: CitedText) -> str:
         """Begin an answer with the question's names that the sources do not know, so that nobody takes it for one."""
-        note = unknown_note(draft.question, draft.retrieved.unknown) if draft.retrieved else ""
+        names = draft.retrieved.unknown if draft.retrieved and not draft.searched else ()
+        note = unknown_note(draft.question, names)
         return cited.add(f"{note}\n\n") if note else ""
 
     def _sampling(self, request: ChatRequest) -> Sampling:
@@ -338,21 +384,14 @@ class Answerer:
             stop=(*request.stop, *STOP_STRINGS),
         )
 
-    def _cache_key(self, draft: Draft) -> tuple[str, ...]:
-        model = self._room.model
-        index_id = draft.retrieved.index_id if draft.retrieved else ""
-        return (model.sha256 if model else "", index_id, draft.question)
-
-    def _remember(self, draft: Draft, outcome: Outcome) -> None:
-        """Keep a good answer for the time when the engine is down; only what depends on the question alone."""
-        request = draft.request
-        if len(request.messages) > 1 or request.temperature > 0 or request.limited:
-            return
-        if request.jeeves.passages:
-            return
-        self._cache[self._cache_key(draft)] = outcome
-        while len(self._cache) > _CACHE_ENTRIES:
-            self._cache.popitem(last=False)
+    def clear_cache(self) -> int:
+        """Forget all answers that are kept for the rung `cached`; how many there were."""
+        return self._cache.clear()
 
     def _count(self, outcome: Outcome) -> None:
         self._metrics.answers.labels(outcome.rung, outcome.model.id if outcome.model else "none").inc()
+
+
+def _conversation_of(draft: Draft) -> str:
+    """What stays the same in a conversation: who asks, and how it began."""
+    return f"{draft.owner}\n{draft.request.jeeves.conversation or draft.request.messages[0].content}"

@@ -12,10 +12,21 @@ from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
 
 from jeeves_gateway.admin import admin_router, lineage_router
+from jeeves_gateway.admin_limits import limits_router
 from jeeves_gateway.admission import Admission
 from jeeves_gateway.answering import Answerer
+from jeeves_gateway.budgets import Budgets, BudgetStore, KeyLimits
 from jeeves_gateway.chat import chat_router
+from jeeves_gateway.conversation_routes import conversation_router
+from jeeves_gateway.conversations import Conversations
+from jeeves_gateway.diagnosis.builds import BuildLogs
+from jeeves_gateway.diagnosis.routes import diagnose_router
+from jeeves_gateway.embeddings import embeddings_router
 from jeeves_gateway.engines import ExternalEngine, LocalEngine
+from jeeves_gateway.features import FeatureSwitches
+from jeeves_gateway.feedback import Feedback, RecentAnswers
+from jeeves_gateway.feedback_routes import feedback_router
+from jeeves_gateway.hygiene import PromptGuard
 from jeeves_gateway.keys import Doorkeeper
 from jeeves_gateway.limits import RequestLimits
 from jeeves_gateway.metrics import GatewayMetrics
@@ -55,7 +66,7 @@ def create_app(settings: GatewaySettings, open_index: OpenIndex = SearchIndex.op
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         await _restore(parts)
-        housekeeping = asyncio.create_task(_keep_house(parts, settings.gateway_lineage_days))
+        housekeeping = asyncio.create_task(_keep_house(parts, settings))
         try:
             yield
         finally:
@@ -63,6 +74,7 @@ def create_app(settings: GatewaySettings, open_index: OpenIndex = SearchIndex.op
             await asyncio.gather(housekeeping, return_exceptions=True)
             await parts.room.stop()
             await parts.upstream.close()
+            await parts.build_logs.close()
             parts.library.close()
             parts.record.close()
 
@@ -75,7 +87,16 @@ def create_app(settings: GatewaySettings, open_index: OpenIndex = SearchIndex.op
     metrics.queue_waiting.set_function(lambda: float(parts.admission.waiting))
     app = create_service(
         "gateway",
-        [chat_router(parts), admin_router(parts), lineage_router(parts)],
+        [
+            chat_router(parts),
+            diagnose_router(parts),
+            conversation_router(parts),
+            feedback_router(parts),
+            embeddings_router(parts),
+            lineage_router(parts),
+            admin_router(parts),
+            limits_router(parts),
+        ],
         lifespan=lifespan,
         readiness={"engine": engine_missing, "index": index_missing},
         registry=registry,
@@ -87,7 +108,9 @@ def create_app(settings: GatewaySettings, open_index: OpenIndex = SearchIndex.op
 
 def _build_parts(settings: GatewaySettings, open_index: OpenIndex, metrics: GatewayMetrics) -> Parts:
     store = ArtifactStore(settings.store(), settings.data_dir / "gateway" / "artifacts")
-    record = GatewayRecord(open_database(settings.database("gateway")))
+    database = open_database(settings.database("gateway"))
+    record, budget_store = GatewayRecord(database), BudgetStore(database)
+    features = FeatureSwitches(record, lambda: datetime.now(UTC))
     upstream = Upstream(settings.gateway_first_token_seconds_max, settings.gateway_token_gap_seconds_max)
     library = Library(store, open_index, metrics)
     admission = Admission(
@@ -121,13 +144,35 @@ def _build_parts(settings: GatewaySettings, open_index: OpenIndex, metrics: Gate
             upstream=upstream,
             admission=admission,
             switch=switch,
+            features=features,
             metrics=metrics,
             answer_tokens_max=settings.gateway_answer_tokens_max,
             quote_sources=settings.gateway_quote_sources,
+            history_exchanges=settings.gateway_conversation_exchanges,
+            guard=PromptGuard(canary.get_secret_value() if (canary := settings.gateway_prompt_canary) else ""),
         ),
         upstream=upstream,
+        build_logs=BuildLogs(
+            settings.gateway_jenkins_url, settings.gateway_jenkins_user, settings.gateway_jenkins_token
+        ),
+        conversations=Conversations(database),
+        feedback=Feedback(database),
+        recent=RecentAnswers(),
+        history_exchanges=settings.gateway_conversation_exchanges,
+        body_silence_seconds=settings.gateway_body_silence_seconds_max,
+        budgets=Budgets(budget_store, _default_limits(settings), metrics),
+        budget_store=budget_store,
+        features=features,
         metrics=metrics,
         started_at=int(time.time()),
+    )
+
+
+def _default_limits(settings: GatewaySettings) -> KeyLimits:
+    return KeyLimits(
+        tokens_per_minute=settings.gateway_tokens_per_minute or None,
+        tokens_per_day=settings.gateway_tokens_per_day or None,
+        concurrent=settings.gateway_concurrent or None,
     )
 
 
@@ -162,6 +207,7 @@ def _external(settings: GatewaySettings, upstream: Upstream, metrics: GatewayMet
 async def _restore(parts: Parts) -> None:
     """Serve again what was served before; a part that cannot be had is reported by `/readyz`, not a reason to die."""
     await asyncio.to_thread(parts.switch.restore)
+    await asyncio.to_thread(parts.features.restore)
     stored = await asyncio.to_thread(parts.record.served, "index")
     if stored is not None:
         try:
@@ -171,9 +217,11 @@ async def _restore(parts: Parts) -> None:
     await parts.room.restore()
 
 
-async def _keep_house(parts: Parts, lineage_days: int) -> None:
+async def _keep_house(parts: Parts, settings: GatewaySettings) -> None:
     while True:
-        await asyncio.to_thread(parts.record.forget_responses, lineage_days)
+        await asyncio.to_thread(parts.record.forget_responses, settings.gateway_lineage_days)
+        await asyncio.to_thread(parts.conversations.forget, settings.gateway_conversation_days)
+        await asyncio.to_thread(parts.budget_store.forget, settings.gateway_lineage_days)
         await asyncio.sleep(_HOUSEKEEPING_SECONDS)
 
 

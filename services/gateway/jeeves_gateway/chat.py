@@ -10,16 +10,16 @@ from typing import Any, TypeVar
 
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
-from sqlalchemy.exc import SQLAlchemyError
+from starlette.requests import ClientDisconnect
 
-from jeeves_gateway.errors import BadChatRequest, UnknownModel
+from jeeves_gateway.bodies import body_blocks
+from jeeves_gateway.errors import UnknownModel
+from jeeves_gateway.exchange import Exchange, begin_exchange, end_exchange
 from jeeves_gateway.given import GIVEN_PREFIX
 from jeeves_gateway.keys import require
-from jeeves_gateway.openai_form import ChatRequest, error_body, error_headers, parse_chat_request
+from jeeves_gateway.openai_form import error_body, error_response, parse_chat_request
 from jeeves_gateway.outcome import Event, Opened, Outcome, Text
 from jeeves_gateway.parts import Parts
-from jeeves_gateway.serving import ModelOrigin
-from jeeves_shared.contracts.prompts import PROMPT_SHA256
 from jeeves_shared.errors import Forbidden, JeevesError
 
 logger = logging.getLogger(__name__)
@@ -32,7 +32,7 @@ _ANY_MODEL = frozenset({"", MODEL_ALIAS, "champion", "default"})
 _chat = require("chat")
 
 
-class _ClientGone(Exception):
+class ClientGone(Exception):
     """Nobody waits for the answer any more."""
 
 
@@ -45,7 +45,7 @@ def chat_router(parts: Parts) -> APIRouter:
         try:
             await _chat(request)
         except JeevesError as exc:
-            return _error(exc)
+            return error_response(exc)
         served = parts.room.model
         names = [MODEL_ALIAS] + ([served.id] if served else [])
         data = [{"id": name, "object": "model", "created": parts.started_at, "owned_by": "jeeves"} for name in names]
@@ -55,34 +55,30 @@ def chat_router(parts: Parts) -> APIRouter:
     async def completions(request: Request) -> Response:
         try:
             caller = await _chat(request)
-            await parts.limits.admit(caller)
-            asked = parse_chat_request(await _body(request))
+            await parts.limits.admit(caller, (await parts.budgets.limits(caller)).requests_per_minute)
+            asked = parse_chat_request(await _body(request, parts))
             _check_model(asked.model, parts)
             if asked.jeeves.passages and "operate" not in caller.scopes:
                 raise Forbidden("This key lacks the scope `operate`, which `jeeves.passages` needs: leave them out.")
             if asked.stream:
-                return await _streamed(request, asked, parts)
-            return await _whole(request, asked, parts)
+                parts.features.require("streaming")
+            exchange = await begin_exchange(asked, caller, parts)
+            return await (_streamed if asked.stream else _whole)(request, exchange, parts)
         except JeevesError as exc:
-            return _error(exc)
-        except _ClientGone:
+            return error_response(exc)
+        except (ClientGone, ClientDisconnect):
             return Response(status_code=499)
 
     return router
 
 
-async def _body(request: Request) -> bytes:
+async def _body(request: Request, parts: Parts) -> bytes:
     """The body, unless it is too long.
 
     Raises:
-        BadChatRequest: more than `BODY_BYTES_MAX`.
+        BodyTooLarge, BodyTooSlow: more than `BODY_BYTES_MAX`, or too slow.
     """
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > BODY_BYTES_MAX:
-            raise BadChatRequest(f"The body is longer than {BODY_BYTES_MAX} bytes.")
-    return bytes(body)
+    return b"".join([block async for block in body_blocks(request, BODY_BYTES_MAX, parts.body_silence_seconds)])
 
 
 def _check_model(name: str, parts: Parts) -> None:
@@ -93,16 +89,19 @@ def _check_model(name: str, parts: Parts) -> None:
     raise UnknownModel(f"The model `{name[:80]}` is not served: use {there}.", "model")
 
 
-async def _whole(request: Request, asked: ChatRequest, parts: Parts) -> Response:
+async def _whole(request: Request, exchange: Exchange, parts: Parts) -> Response:
     async def run() -> Outcome:
-        async with aclosing(parts.answerer.answer(asked)) as events:
+        async with aclosing(parts.answerer.answer(exchange.asked, owner=exchange.caller.id)) as events:
             async for event in events:
                 if isinstance(event, Outcome):
                     return event
         raise AssertionError("an answer ends with its outcome")
 
-    outcome = await _unless_gone(request, run())
-    await _keep_lineage(outcome, parts)
+    try:
+        outcome = await unless_gone(request, run())
+        await end_exchange(exchange, outcome, parts)
+    finally:
+        exchange.hold.release()
     message: dict[str, Any] = {"role": "assistant", "content": outcome.text, "refusal": None}
     message["annotations"] = list(outcome.annotations)
     body = {
@@ -112,17 +111,18 @@ async def _whole(request: Request, asked: ChatRequest, parts: Parts) -> Response
         "model": _model_name(outcome),
         "choices": [{"index": 0, "message": message, "logprobs": None, "finish_reason": outcome.finish_reason}],
         "usage": _usage(outcome),
-        "jeeves": _extension(outcome),
+        "jeeves": _extension(outcome, exchange),
     }
     return JSONResponse(body, headers=_headers(outcome.rung, _model_name(outcome)))
 
 
-async def _streamed(request: Request, asked: ChatRequest, parts: Parts) -> Response:
+async def _streamed(request: Request, exchange: Exchange, parts: Parts) -> Response:
     """The stream's response begins with its first event: until then an error is still a plain error."""
-    events = parts.answerer.answer(asked)
+    events = parts.answerer.answer(exchange.asked, owner=exchange.caller.id)
     try:
-        opened = await _unless_gone(request, anext(events))
+        opened = await unless_gone(request, anext(events))
     except BaseException:
+        exchange.hold.release()
         await events.aclose()
         raise
     if not isinstance(opened, Opened):
@@ -130,12 +130,12 @@ async def _streamed(request: Request, asked: ChatRequest, parts: Parts) -> Respo
     model = opened.model.id if opened.model else "none"
     headers = _headers(opened.rung, model) | {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
     return StreamingResponse(
-        _chunks(events, asked, opened, parts), media_type="text/event-stream; charset=utf-8", headers=headers
+        _chunks(events, exchange, opened, parts), media_type="text/event-stream; charset=utf-8", headers=headers
     )
 
 
 async def _chunks(
-    events: AsyncGenerator[Event], asked: ChatRequest, opened: Opened, parts: Parts
+    events: AsyncGenerator[Event], exchange: Exchange, opened: Opened, parts: Parts
 ) -> AsyncIterator[str]:
     model = opened.model.id if opened.model else "none"
     frame = {"id": opened.response_id, "object": "chat.completion.chunk", "created": int(time.time()), "model": model}
@@ -150,10 +150,10 @@ async def _chunks(
             if isinstance(event, Text):
                 yield chunk({"content": event.text})
             elif isinstance(event, Outcome):
-                await _keep_lineage(event, parts)
+                await end_exchange(exchange, event, parts)
                 delta = {"annotations": list(event.annotations)}
-                yield chunk(delta, event.finish_reason, jeeves=_extension(event))
-                if asked.stream_options.include_usage:
+                yield chunk(delta, event.finish_reason, jeeves=_extension(event, exchange))
+                if exchange.asked.stream_options.include_usage:
                     yield _event({**frame, "choices": [], "usage": _usage(event)})
         yield "data: [DONE]\n\n"
     except JeevesError as exc:
@@ -161,14 +161,15 @@ async def _chunks(
         logger.warning("stream broke off", extra={"code": exc.code})
         yield _event(error_body(exc))
     finally:
+        exchange.hold.release()
         await events.aclose()
 
 
-async def _unless_gone(request: Request, work: Awaitable[T]) -> T:
+async def unless_gone(request: Request, work: Awaitable[T]) -> T:
     """Run something for as long as the client waits for it.
 
     Raises:
-        _ClientGone: it went away; the work was cancelled.
+        ClientGone: it went away; the work was cancelled.
     """
     task = asyncio.ensure_future(work)
     gone = asyncio.create_task(_disconnected(request))
@@ -176,7 +177,7 @@ async def _unless_gone(request: Request, work: Awaitable[T]) -> T:
         await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
         if task.done():
             return task.result()
-        raise _ClientGone
+        raise ClientGone
     finally:
         for other in (task, gone):
             other.cancel()
@@ -188,34 +189,10 @@ async def _disconnected(request: Request) -> None:
         pass
 
 
-async def _keep_lineage(outcome: Outcome, parts: Parts) -> None:
-    model = outcome.model
-    origin = parts.room.origin(model) if model else ModelOrigin()
-    lineage = {
-        "model": model.model_dump(mode="json", exclude={"state"}) if model else None,
-        "dataset_id": origin.dataset_id,
-        "index_id": outcome.index_id,
-        "prompt_sha256": PROMPT_SHA256,
-        "training_id": origin.training_id,
-        "template_sha256": origin.template_sha256,
-        "section_ids": list(outcome.section_ids),
-        "cited": [citation.source_path for citation in outcome.citations],
-        "rung": outcome.rung,
-        "refused": outcome.refused,
-        "grounded": outcome.grounded,
-        "reasons": list(outcome.reasons),
-    }
-    try:
-        await asyncio.to_thread(parts.record.add_response, outcome.response_id, lineage)
-    except SQLAlchemyError as exc:
-        # An answer is worth more than its record; the loss is counted.
-        parts.metrics.record_failures.inc()
-        logger.warning("lineage was not recorded", extra={"kind": type(exc).__name__})
-
-
-def _extension(outcome: Outcome) -> dict[str, Any]:
+def _extension(outcome: Outcome, exchange: Exchange) -> dict[str, Any]:
     """What stands under the key `jeeves`."""
     return {
+        "history": {"used": exchange.history_used, "dropped": exchange.history_dropped},
         "response_id": outcome.response_id,
         "rung": outcome.rung,
         "refused": outcome.refused,
@@ -246,10 +223,3 @@ def _headers(rung: str, model: str) -> dict[str, str]:
 
 def _event(data: dict[str, Any]) -> str:
     return f"data: {json.dumps(data, ensure_ascii=False, separators=(',', ':'))}\n\n"
-
-
-def _error(error: JeevesError) -> Response:
-    headers = error_headers(error)
-    if error.status == 503:
-        headers["X-Jeeves-Rung"] = "unavailable"
-    return JSONResponse(error_body(error), error.status, headers=headers)

@@ -3,11 +3,15 @@
 JeevesError
 ├── BadChatRequest           a chat request that cannot be served as it is (400)
 │   └── UnknownModel         no such model (404)
+├── BodyTooLarge             a body beyond its limit (413)
+├── BodyTooSlow              a body that comes too slowly (408)
+├── LogUnreadable            a log that cannot be read (422)
 ├── RateLimited              too many requests of one key or address (429)
 ├── Overloaded               the queue is full, or the wait too long (503)
 ├── Unavailable              no rung of the ladder can answer now (503)
 ├── UpstreamFailed           the engine failed while answering (502)
-│   └── UpstreamStalled      the engine is silent for too long (504)
+│   ├── UpstreamStalled      the engine is silent for too long (504)
+│   └── AnswerWithheld       the engine's answer must not go out (502)
 └── ModelRefused             a model that must not be served (422); `reason` names the check
 """
 
@@ -39,6 +43,30 @@ class UnknownModel(BadChatRequest):
     code = "model-not-found"
     title = "No such model"
     status = 404
+
+
+class BodyTooLarge(JeevesError):
+    """A body beyond its limit."""
+
+    code = "body-too-large"
+    title = "Body too large"
+    status = 413
+
+
+class BodyTooSlow(JeevesError):
+    """A body that comes too slowly."""
+
+    code = "body-too-slow"
+    title = "Body too slow"
+    status = 408
+
+
+class LogUnreadable(JeevesError):
+    """A log that cannot be read."""
+
+    code = "log-unreadable"
+    title = "Log unreadable"
+    status = 422
 
 
 class Delayed(JeevesError):
@@ -92,6 +120,13 @@ class UpstreamStalled(UpstreamFailed):
     code = "engine-stalled"
     title = "Engine silent"
     status = 504
+
+
+class AnswerWithheld(UpstreamFailed):
+    """The engine's answer must not go out."""
+
+    code = "answer-withheld"
+    title = "Answer withheld"
 
 
 class PromptTooLong(UpstreamFailed):

@@ -1,5 +1,6 @@
 """What of a conversation goes into the prompt and into the search."""
 
+import re
 from collections.abc import Sequence
 
 from jeeves_gateway.openai_form import ChatMessage, estimated_tokens
@@ -10,13 +11,20 @@ EXCHANGES = 5
 HISTORY_TOKENS = 500
 """Budget of the history: what 2,048 tokens leave beside three passages, the question and the answer."""
 _STANDALONE_TERMS_MIN = 3
+_NAMED_TERMS_MIN = 5
+"""A question with so many content terms names its subject, whatever pronouns it has."""
+_CONTINUES = re.compile(r"(?i)(?:and|but|also|what about|how about|or|then|那么?|还有|如果)\b|(?:那|还有|另外)")
+_PRONOUN = re.compile(
+    r"(?i)\b(?:it|its|that|this|those|these|them|they|there|the same|one|instead)\b|它|这个|那个|其中"
+)
 
 
-def recent_exchanges(messages: Sequence[ChatMessage]) -> list[Message]:
+def recent_exchanges(messages: Sequence[ChatMessage], exchanges_max: int = EXCHANGES) -> list[Message]:
     """The last exchanges before the question that fit the budget, oldest first; whole exchanges only.
 
     Args:
         messages: of the client; the last is the question, system messages do not count.
+        exchanges_max: how many at most.
     """
     spoken = [message for message in messages[:-1] if message.role in ("user", "assistant") and message.content.strip()]
     exchanges: list[list[ChatMessage]] = []
@@ -26,7 +34,7 @@ def recent_exchanges(messages: Sequence[ChatMessage]) -> list[Message]:
         exchanges[-1].append(message)
     kept: list[list[ChatMessage]] = []
     budget = HISTORY_TOKENS
-    for exchange in reversed(exchanges[-EXCHANGES:]):
+    for exchange in reversed(exchanges[-exchanges_max:] if exchanges_max else []):
         budget -= sum(estimated_tokens(message.content) for message in exchange)
         if budget < 0:
             break
@@ -42,9 +50,23 @@ def recent_exchanges(messages: Sequence[ChatMessage]) -> list[Message]:
 
 
 def search_text(messages: Sequence[ChatMessage]) -> str:
-    """What to search for: the question, with the one before it when it says too little alone ("and in a folder?")."""
+    """What to search for: the question, made standalone by the one before it when it points back.
+
+    A question points back when it says too little alone ("and in a folder?"), or begins like a continuation, or names
+    its subject only by a pronoun ("How do I undo it?").
+    """
     question = messages[-1].content.strip()
     earlier = [message.content.strip() for message in messages[:-1] if message.role == "user"]
-    if not earlier or len(content_terms(question)) >= _STANDALONE_TERMS_MIN:
+    if not earlier:
         return question
+    terms = content_terms(question)
+    points_back = bool(_CONTINUES.match(question)) or (
+        bool(_PRONOUN.search(question)) and len(terms) < _NAMED_TERMS_MIN
+    )
+    if len(terms) >= _STANDALONE_TERMS_MIN and not points_back:
+        return question
+    # A chain of such questions leads back to the last one that stands alone.
+    for before in reversed(earlier[-EXCHANGES:]):
+        if len(content_terms(before)) >= _STANDALONE_TERMS_MIN and not _CONTINUES.match(before):
+            return f"{before}\n{question}"
     return f"{earlier[-1]}\n{question}"

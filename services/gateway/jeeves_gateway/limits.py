@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from limits import RateLimitItem, parse
+from limits import RateLimitItem, RateLimitItemPerMinute, parse
 from limits.errors import StorageError
 from slowapi import Limiter
 from starlette.requests import Request
@@ -53,20 +53,25 @@ class RequestLimits:
         self._clock = clock
         self._store_dead_until = -math.inf
 
-    async def admit(self, caller: Caller) -> None:
+    async def admit(self, caller: Caller, per_minute: int | None = None) -> None:
         """Count a request.
+
+        Args:
+            caller: who sends it.
+            per_minute: limit of the key itself; None for that of the settings.
 
         Raises:
             RateLimited: over the limit; says when to try again.
         """
+        item = self._item if per_minute is None else RateLimitItemPerMinute(per_minute)
         if self._in_memory:
-            admitted, reset_at = self._count(caller.limit_key)
+            admitted, reset_at = self._count(item, caller.limit_key)
         else:
             if self._clock() < self._store_dead_until:
                 return
             try:
                 async with asyncio.timeout(STORE_SECONDS_MAX):
-                    admitted, reset_at = await asyncio.to_thread(self._count, caller.limit_key)
+                    admitted, reset_at = await asyncio.to_thread(self._count, item, caller.limit_key)
             except (TimeoutError, OSError, StorageError) as exc:
                 self._store_dead_until = self._clock() + OPEN_SECONDS
                 self._metrics.degradations.labels("limit-store-down").inc()
@@ -75,11 +80,13 @@ class RequestLimits:
         if not admitted:
             self._metrics.refusals.labels("rate-limited").inc()
             wait = math.ceil(reset_at - time.time())
-            raise RateLimited(f"More than {self._item}: try again in {max(1, wait)} s.", wait)
+            raise RateLimited(f"More than {item}: try again in {max(1, wait)} s.", wait)
 
-    def _count(self, key: str) -> tuple[bool, float]:
-        admitted = self._limiter.hit(self._item, "chat", key)
-        return admitted, 0.0 if admitted else self._limiter.get_window_stats(self._item, "chat", key).reset_time
+    def _count(self, item: RateLimitItem, key: str) -> tuple[bool, float]:
+        admitted = item.amount > 0 and self._limiter.hit(item, "chat", key)
+        if admitted:
+            return True, 0.0
+        return False, self._limiter.get_window_stats(item, "chat", key).reset_time if item.amount else time.time() + 60
 
 
 def _unused_key(request: Request) -> str:

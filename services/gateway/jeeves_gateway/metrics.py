@@ -64,3 +64,6 @@ class GatewayMetrics:
         self.record_failures = Counter(
             "jeeves_gateway_record_failures", "Lineage rows that could not be written.", registry=registry
         )
+        self.feedback = Counter(
+            "jeeves_gateway_feedback", "Feedback on answers, by rating.", ("rating",), registry=registry
+        )

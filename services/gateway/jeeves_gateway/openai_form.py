@@ -9,9 +9,11 @@ import math
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
+from fastapi.responses import JSONResponse
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
 
 from jeeves_gateway.errors import BadChatRequest, Delayed
+from jeeves_gateway.hygiene import visible
 from jeeves_shared.errors import JeevesError
 
 QUESTION_CHARACTERS_MAX = 8000
@@ -62,7 +64,7 @@ class ChatMessage(_Lenient):
     """One message of the client."""
 
     role: Literal["system", "developer", "user", "assistant"]
-    content: Annotated[str, BeforeValidator(_joined_parts)] = ""
+    content: Annotated[str, BeforeValidator(_joined_parts), AfterValidator(visible)] = ""
 
 
 class StreamOptions(_Lenient):
@@ -89,6 +91,8 @@ class JeevesOptions(_Lenient):
 
     passages: tuple[GivenPassage, ...] = Field(default=(), max_length=2)
     """Only for keys of the scope `operate`."""
+    conversation: str | None = Field(default=None, max_length=60)
+    """Id of a conversation that the gateway keeps: what was said before is added, question and answer are kept."""
 
 
 class ChatRequest(_Lenient):
@@ -187,6 +191,14 @@ def error_headers(error: JeevesError) -> dict[str, str]:
     if isinstance(error, Delayed):
         return {"Retry-After": str(error.retry_after_seconds)}
     return {"Retry-After": "5"} if error.status == 503 else {}
+
+
+def error_response(error: JeevesError) -> JSONResponse:
+    """An error as OpenAI's clients read it."""
+    headers = error_headers(error)
+    if error.status == 503:
+        headers["X-Jeeves-Rung"] = "unavailable"
+    return JSONResponse(error_body(error), error.status, headers=headers)
 
 
 def estimated_tokens(text: str) -> int:

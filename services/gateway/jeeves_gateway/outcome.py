@@ -59,9 +59,12 @@ class Draft:
     question: str
     retrieved: Retrieved | None
     sources: SourceSet
+    owner: str = ""  # id of the key that asks
+    searched: bool = False  # by words of ours, not by the question's: its names need not be known
     strong: bool = False  # the evidence overrules a refusal of the model
     response_id: str = field(default_factory=lambda: f"chatcmpl-{uuid.uuid4().hex}")
     model: ServedModel | None = None
+    asked: ServedModel | None = None  # the model whose engine was asked, whatever answers in the end
     reasons: list[str] = field(default_factory=list)
     finish_reason: str = "stop"
     prompt_tokens: int = 0

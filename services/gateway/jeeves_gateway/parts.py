@@ -4,6 +4,11 @@ from dataclasses import dataclass
 
 from jeeves_gateway.admission import Admission
 from jeeves_gateway.answering import Answerer
+from jeeves_gateway.budgets import Budgets, BudgetStore
+from jeeves_gateway.conversations import Conversations
+from jeeves_gateway.diagnosis.builds import BuildLogs
+from jeeves_gateway.features import FeatureSwitches
+from jeeves_gateway.feedback import Feedback, RecentAnswers
 from jeeves_gateway.keys import Doorkeeper
 from jeeves_gateway.limits import RequestLimits
 from jeeves_gateway.metrics import GatewayMetrics
@@ -27,5 +32,14 @@ class Parts:
     switch: RungSwitch
     answerer: Answerer
     upstream: Upstream
+    build_logs: BuildLogs
+    conversations: Conversations
+    feedback: Feedback
+    recent: RecentAnswers
+    history_exchanges: int
+    body_silence_seconds: float
+    budgets: Budgets
+    budget_store: BudgetStore
+    features: FeatureSwitches
     metrics: GatewayMetrics
     started_at: int

@@ -103,7 +103,7 @@ class SourceSet:
         self._all_terms = frozenset[str]().union(*self._terms, _terms(question))
         self._plain = [without_blanks(item.text) for item in passages]
         self._literal = without_blanks(
-            question + "".join(f"{item.title}{item.section}" for item in passages)
+            question + "".join(f"{item.title}{item.section}{item.url}" for item in passages)
         ) + "".join(self._plain)
 
     def share(self, text: str) -> float:
@@ -133,6 +133,10 @@ class SourceSet:
         text = prose(text)
         named = [*identifiers(text), *(span.strip() for span in _BACKTICKED.findall(text)), *_URL.findall(text)]
         return [name for name in dict.fromkeys(named) if not self._knows(name.rstrip(".,;:"))]
+
+    def has_address(self, url: str) -> bool:
+        """Whether a passage has an address, in its text or as its own."""
+        return any(url in passage.text or url in passage.url for passage in self.passages)
 
     def quoted_from(self, code: str) -> int | None:
         """The passage that holds a piece of code, whatever its blanks; None if none does."""

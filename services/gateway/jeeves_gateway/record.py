@@ -27,7 +27,7 @@ from sqlalchemy.engine import RowMapping
 
 from jeeves_shared.errors import NotFound
 
-ServedKind = Literal["champion", "previous", "index", "rung"]
+ServedKind = Literal["champion", "previous", "index", "rung", "switches"]
 
 _metadata = MetaData()
 _served = Table(
@@ -161,23 +161,36 @@ class GatewayRecord:
         with self._engine.begin() as connection:
             connection.execute(insert(_responses).values(id=response_id, at=datetime.now(UTC), lineage=dict(lineage)))
 
-    def response(self, response_id: str) -> dict[str, Any]:
+    def response(self, response_id: str, owner: str = "") -> dict[str, Any]:
         """The lineage of an answer.
 
+        Args:
+            response_id: of the answer.
+            owner: the key that it must have gone to; empty for any.
+
         Raises:
-            NotFound: no such response, or older than the retention time.
+            NotFound: no such response of this key, or older than the retention time.
         """
         with self._engine.connect() as connection:
             row = connection.execute(select(_responses).where(_responses.c.id == response_id)).mappings().one_or_none()
-        if row is None:
-            raise NotFound(f"No response {response_id} is on record.")
-        return {"response_id": row["id"], "at": row["at"], **row["lineage"]}
+        # The same whether it is another key's or nobody's.
+        if row is None or (owner and row["lineage"].get("owner", owner) != owner):
+            raise NotFound(f"No response {response_id[:60]} of yours is on record.")
+        lineage = {name: value for name, value in row["lineage"].items() if name != "owner"}
+        return {"response_id": row["id"], "at": row["at"], **lineage}
 
     def forget_responses(self, older_than_days: int) -> int:
         """Delete old lineage; returns how many rows."""
         limit = datetime.now(UTC) - timedelta(days=older_than_days)
         with self._engine.begin() as connection:
             return connection.execute(delete(_responses).where(_responses.c.at < limit)).rowcount
+
+    def note(self, actor: str, action: str, detail: Mapping[str, Any]) -> None:
+        """A line in the audit trail."""
+        with self._engine.begin() as connection:
+            connection.execute(
+                insert(_audit).values(at=datetime.now(UTC), actor=actor, action=action, detail=dict(detail))
+            )
 
     def audit(self, limit: int = 100) -> list[dict[str, Any]]:
         """What operators did, newest first."""

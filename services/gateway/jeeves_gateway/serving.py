@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from jeeves_gateway.canary_room import CanaryRoom
 from jeeves_gateway.engines import ExternalEngine, LocalEngine
 from jeeves_gateway.errors import ModelRefused, Unavailable, UpstreamFailed
 from jeeves_gateway.grounding import flaw_of
@@ -94,6 +95,7 @@ class ModelRoom:
         self._draining: set[asyncio.Task[None]] = set()
         self._problem = ""
         self._origins: dict[str, ModelOrigin] = {}
+        self.canary = CanaryRoom(self, record, metrics, drain_seconds)
 
     @property
     def engine(self) -> AnyEngine | None:
@@ -125,13 +127,16 @@ class ModelRoom:
         return self._origins.get(model.sha256, ModelOrigin())
 
     @asynccontextmanager
-    async def lease(self) -> AsyncIterator[AnyEngine]:
+    async def lease(self, conversation: str = "") -> AsyncIterator[AnyEngine]:
         """The engine for one request; a swap meanwhile does not take it away.
+
+        Args:
+            conversation: what stays the same in a conversation; decides whether a candidate answers it.
 
         Raises:
             Unavailable: there is none.
         """
-        engine = self._current
+        engine = self.canary.choose(conversation) or self._current
         if engine is None:
             raise Unavailable(f"No engine: {self.problem}.", 5)
         async with engine.leases.hold():
@@ -189,6 +194,7 @@ class ModelRoom:
 
     async def stop(self) -> None:
         """Stop all engines."""
+        await self.canary.stop()
         if self._current is not None:
             await self._current.stop(0.0)
         for task in self._draining:
@@ -196,13 +202,8 @@ class ModelRoom:
         await asyncio.gather(*self._draining, return_exceptions=True)
 
     async def _swap(self, document: Mapping[str, Any], actor: str, action: str) -> ServedModel:
-        if self._external is not None:
-            raise Conflict("An external engine serves (JEEVES_GATEWAY_ENGINE_URL): change the model there.")
-        engine = await asyncio.to_thread(self._verified, document)
-        engine.start()
+        engine = await self.start_beside(document)
         try:
-            await engine.wait_ready(START_SECONDS_MAX)
-            await self._smoke(engine)
             now_served: dict[ServedKind, Mapping[str, Any] | None] = {"champion": document, "previous": self._document}
             await asyncio.to_thread(self._record.set_served, now_served, actor, action)
         except BaseException:
@@ -215,6 +216,24 @@ class ModelRoom:
             self._draining.add(task)
             task.add_done_callback(self._draining.discard)
         return self._served()
+
+    async def start_beside(self, document: Mapping[str, Any]) -> LocalEngine:
+        """An engine that was verified, started and asked beside the one that serves.
+
+        Raises:
+            JeevesError: as `serve`.
+        """
+        if self._external is not None:
+            raise Conflict("An external engine serves (JEEVES_GATEWAY_ENGINE_URL): change the model there.")
+        engine = await asyncio.to_thread(self._verified, document)
+        engine.start()
+        try:
+            await engine.wait_ready(START_SECONDS_MAX)
+            await self._smoke(engine)
+        except BaseException:
+            await engine.stop(0.0)
+            raise
+        return engine
 
     def _verified(self, document: Mapping[str, Any]) -> LocalEngine:
         """An engine, not yet started, for a file that was checked against its manifest."""

@@ -61,11 +61,41 @@ class GatewaySettings(ServiceSettings):
     gateway_rate_limit: str = Field(default="60/minute", pattern=r"^\d+/(second|minute|hour|day)$")
     """Chat requests per key, or per address without a key."""
 
+    gateway_tokens_per_minute: int = Field(default=0, ge=0)
+    """Tokens of prompts and answers per key and minute, for keys without a limit of their own; 0: unlimited."""
+
+    gateway_tokens_per_day: int = Field(default=0, ge=0)
+    """The same per day, UTC; 0: unlimited."""
+
+    gateway_concurrent: int = Field(default=0, ge=0)
+    """Answers of one key at the same time; 0: unlimited."""
+
     gateway_rate_limit_storage: str = "memory://"
     """Where the counts are kept: `memory://`, or `redis://…` for several replicas (extra `redis`)."""
 
     gateway_lineage_days: int = Field(default=30, ge=1, le=3650)
     """How long the lineage of a response is kept."""
+
+    gateway_body_silence_seconds_max: float = Field(default=15.0, gt=0, le=300)
+    """A request whose body pauses for longer is ended with 408."""
+
+    gateway_conversation_days: int = Field(default=30, ge=1, le=3650)
+    """How long a conversation is kept after its last question."""
+
+    gateway_conversation_exchanges: int = Field(default=5, ge=0, le=50)
+    """Earlier exchanges that go into the prompt, as far as the token budget allows."""
+
+    gateway_prompt_canary: SecretStr | None = None
+    """A word that is added to the system prompt and never let out: a test of leaks. Empty in ordinary use."""
+
+    gateway_jenkins_url: str = ""
+    """Controller whose builds may be diagnosed by address, such as `https://ci.example.org/`. Empty: none."""
+
+    gateway_jenkins_user: str = ""
+    """User who reads the logs there."""
+
+    gateway_jenkins_token: SecretStr | None = None
+    """API token of that user."""
 
     @field_validator("admin_key", "token")
     @classmethod

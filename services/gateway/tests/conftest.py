@@ -93,10 +93,12 @@ class FakeEngine:
         behave: `well`, `refuse` (500), `die` (after two pieces), `hang` (no token), `drip` (slow pieces).
         requests: bodies that came in.
         aborted: requests whose client went away.
+        echo: say the question again after `say`.
     """
 
     say: str = "A node is any machine on which Jenkins can run a build."
     behave: str = "well"
+    echo: bool = False
     pause_seconds: float = 0.0
     requests: list[dict[str, Any]] = field(default_factory=list)
     aborted: int = 0
@@ -113,19 +115,21 @@ class FakeEngine:
         )
 
     async def _chat(self, request: Request) -> Response:
-        self.requests.append(await request.json())
+        asked = await request.json()
+        self.requests.append(asked)
         if self.behave == "refuse":
             return JSONResponse({"error": {"message": "no"}}, 500)
-        return StreamingResponse(self._stream(), media_type="text/event-stream")
+        said = f"{self.say} {asked['messages'][-1]['content'][-60:]}" if self.echo else self.say
+        return StreamingResponse(self._stream(said), media_type="text/event-stream")
 
-    async def _stream(self) -> AsyncIterator[str]:
+    async def _stream(self, said: str) -> AsyncIterator[str]:
         self.running += 1
         self.most_running = max(self.most_running, self.running)
         try:
             yield _event({"choices": [{"index": 0, "delta": {"role": "assistant", "content": None}}]})
             if self.behave == "hang":
                 await asyncio.sleep(30)
-            pieces = [self.say[start : start + 7] for start in range(0, len(self.say), 7)]
+            pieces = [said[start : start + 7] for start in range(0, len(said), 7)]
             for number, piece in enumerate(pieces):
                 if self.behave == "die" and number == 2:
                     return

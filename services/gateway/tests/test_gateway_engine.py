@@ -257,3 +257,34 @@ def test_sigterm_lets_streams_finish(gateway_process: Process) -> None:
     assert rest[-1] == "data: [DONE]"
     # uvicorn ends with the signal that it was sent, once all is done.
     assert gateway.process.wait(30) in (0, -signal.SIGTERM)
+
+
+def test_candidate_answers_its_share_and_is_rolled_back_when_it_dies(
+    gateway_process: Process, tuned: dict[str, Any]
+) -> None:
+    process = gateway_process
+    champion = process.status()["model"]["id"]
+    body = {"serve": tuned, "share": 0.5}
+    state = process.http.put("/v1/admin/models/canary", json=body).raise_for_status().json()
+    assert state["verdict"] == "running" and state["model"]["id"] == tuned["model"]["id"]
+    assert process.http.put("/v1/admin/models/canary", json=body).status_code == 409
+    assert process.http.post("/v1/admin/models/canary/promote").status_code == 409
+    models = {process.ask(f"What is a node in Jenkins{'?' * number}")["model"] for number in range(1, 9)}
+    assert models == {champion, tuned["model"]["id"]}
+    state = process.http.get("/v1/admin/models/canary").json()
+    assert state["answers"] + state["champion_answers"] == 8
+    assert process.status()["model"]["id"] == champion
+    candidate = max(process.engines())
+    os.kill(candidate, signal.SIGKILL)
+    number = 0
+
+    def ended() -> bool:
+        nonlocal number
+        number += 1
+        assert process.ask(f"What is a node in Jenkins{'!' * number}")["model"] in models
+        return process.http.get("/v1/admin/models/canary").status_code == 404
+
+    until(ended)
+    actions = [row["action"] for row in process.http.get("/v1/admin/audit").json()]
+    assert actions[0] in ("canary-engine-down", "canary-worse") and "canary-started" in actions
+    assert process.ask()["model"] == champion

@@ -6,6 +6,8 @@ from pydantic import Field
 
 from jeeves_shared.contracts.base import Contract
 
+Rating = Literal["up", "down"]
+
 
 class FeedbackItem(Contract):
     """One line of an export: an answer, what a user said about it, and what a reviewer made of it.
@@ -19,7 +21,7 @@ class FeedbackItem(Contract):
     question: str
     answer: str = Field(description="As it was given.")
     corrected_answer: str = Field(default="", description="By the reviewer; empty if there is none.")
-    rating: Literal["up", "down"]
+    rating: Rating
     reason: str = Field(default="", description="In the user's words; empty if none was given.")
     reviewed_by: str = Field(default="", description="Who released it; empty: nobody, and it is not used.")
     response_id: str = Field(default="", description="Of the answer, for its lineage.")

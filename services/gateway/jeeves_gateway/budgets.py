@@ -1,0 +1,225 @@
+"""Limits of a key beside its request rate: tokens per minute, tokens per day, answers at the same time.
+
+Tokens of a day are kept in SQL, so that a restart does not forget them and replicas share them. Tokens are counted
+when an answer ends; a key that is over its budget gets no further answer. A store that is down lets requests pass,
+and says so in a metric.
+"""
+
+import asyncio
+import logging
+import time
+from collections import defaultdict, deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+from pydantic import Field
+from sqlalchemy import BigInteger, Column, Engine, Integer, MetaData, String, Table, delete, insert, select, update
+from sqlalchemy.exc import SQLAlchemyError
+
+from jeeves_gateway.errors import RateLimited
+from jeeves_gateway.keys import Caller
+from jeeves_gateway.metrics import GatewayMetrics
+from jeeves_shared.contracts.base import Contract
+
+logger = logging.getLogger(__name__)
+
+_MINUTE_SECONDS = 60.0
+_LIMITS_SECONDS = 0.2
+"""How long a key's limits are trusted: a change takes effect within this time."""
+
+_metadata = MetaData()
+_limits = Table(
+    "key_limits",
+    _metadata,
+    Column("key_id", String(100), primary_key=True),
+    Column("requests_per_minute", Integer),
+    Column("tokens_per_minute", Integer),
+    Column("tokens_per_day", BigInteger),
+    Column("concurrent", Integer),
+)
+_usage = Table(
+    "key_usage",
+    _metadata,
+    Column("key_id", String(100), primary_key=True),
+    Column("day", String(10), primary_key=True),
+    Column("requests", Integer, nullable=False),
+    Column("tokens", BigInteger, nullable=False),
+)
+
+
+class KeyLimits(Contract):
+    """What a key may use; None: as the settings say."""
+
+    requests_per_minute: int | None = Field(default=None, ge=0, le=1_000_000)
+    tokens_per_minute: int | None = Field(default=None, ge=0, le=1_000_000_000)
+    tokens_per_day: int | None = Field(default=None, ge=0, le=10**15)
+    concurrent: int | None = Field(default=None, ge=0, le=10_000)
+
+
+class KeyUsage(Contract):
+    """What a key used today, UTC."""
+
+    day: str
+    requests: int
+    tokens: int
+
+
+class BudgetStore:
+    """Limits and usage in SQL. Every method may block: call it from a thread.
+
+    Args:
+        engine: from `jeeves_shared.jobs.store.open_database`.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        _metadata.create_all(engine)
+
+    def limits(self, key_id: str) -> KeyLimits:
+        """The limits of a key; all None if it has none of its own."""
+        with self._engine.connect() as connection:
+            row = connection.execute(select(_limits).where(_limits.c.key_id == key_id)).mappings().one_or_none()
+        return KeyLimits(**{name: row[name] for name in KeyLimits.model_fields}) if row else KeyLimits()
+
+    def set_limits(self, key_id: str, limits: KeyLimits) -> None:
+        """Give a key limits of its own."""
+        with self._engine.begin() as connection:
+            connection.execute(delete(_limits).where(_limits.c.key_id == key_id))
+            connection.execute(insert(_limits).values(key_id=key_id, **limits.model_dump()))
+
+    def usage(self, key_id: str, day: str) -> KeyUsage:
+        """What a key used on a day."""
+        query = select(_usage).where(_usage.c.key_id == key_id, _usage.c.day == day)
+        with self._engine.connect() as connection:
+            row = connection.execute(query).mappings().one_or_none()
+        return KeyUsage(day=day, requests=row["requests"] if row else 0, tokens=row["tokens"] if row else 0)
+
+    def spend(self, key_id: str, day: str, tokens: int) -> None:
+        """Add to a day's usage."""
+        this = (_usage.c.key_id == key_id) & (_usage.c.day == day)
+        values = {"requests": _usage.c.requests + 1, "tokens": _usage.c.tokens + tokens}
+        with self._engine.begin() as connection:
+            if connection.execute(update(_usage).where(this).values(**values)).rowcount == 0:
+                connection.execute(insert(_usage).values(key_id=key_id, day=day, requests=1, tokens=tokens))
+
+    def forget(self, older_than_days: int) -> int:
+        """Delete old usage; how many rows."""
+        limit = (datetime.now(UTC) - timedelta(days=older_than_days)).date().isoformat()
+        with self._engine.begin() as connection:
+            return connection.execute(delete(_usage).where(_usage.c.day < limit)).rowcount
+
+
+@dataclass(slots=True)
+class Hold:
+    """A place among the answers of a key that run at the same time. `release` may be called more than once."""
+
+    _free: Callable[[], None]
+    _held: bool = field(default=True)
+
+    def release(self) -> None:
+        """Give the place back."""
+        if self._held:
+            self._held = False
+            self._free()
+
+
+class Budgets:
+    """Judges callers by their budgets.
+
+    Args:
+        store: limits and daily usage.
+        defaults: for keys without limits of their own; None: unlimited.
+        metrics: gets refusals and failures of the store.
+        clock: monotonic seconds.
+        today: the day in UTC, ISO form.
+    """
+
+    def __init__(
+        self,
+        store: BudgetStore,
+        defaults: KeyLimits,
+        metrics: GatewayMetrics,
+        clock: Callable[[], float] = time.monotonic,
+        today: Callable[[], str] = lambda: datetime.now(UTC).date().isoformat(),
+    ) -> None:
+        self._store = store
+        self._defaults = defaults
+        self._metrics = metrics
+        self._clock = clock
+        self._today = today
+        self._running: defaultdict[str, int] = defaultdict(int)
+        self._minute: defaultdict[str, deque[tuple[float, int]]] = defaultdict(deque)
+        self._seen: dict[str, tuple[float, KeyLimits]] = {}
+
+    async def limits(self, caller: Caller) -> KeyLimits:
+        """The limits that hold for a caller now."""
+        now = self._clock()
+        at, own = self._seen.get(caller.id, (-_LIMITS_SECONDS, KeyLimits()))
+        if now - at >= _LIMITS_SECONDS:
+            try:
+                own = await asyncio.to_thread(self._store.limits, caller.id)
+            except SQLAlchemyError as exc:
+                self._store_down(exc)
+            if len(self._seen) > 1024:
+                self._seen.clear()
+            self._seen[caller.id] = (now, own)
+        values = {name: getattr(own, name) for name in KeyLimits.model_fields}
+        return self._defaults.model_copy(update={name: value for name, value in values.items() if value is not None})
+
+    async def admit(self, caller: Caller) -> Hold:
+        """Take a place for one answer.
+
+        Raises:
+            RateLimited: too many at the same time, or a budget is used up; says when to try again.
+        """
+        limits = await self.limits(caller)
+        if limits.concurrent is not None and self._running[caller.limit_key] >= limits.concurrent:
+            raise self._refused("concurrent", f"{limits.concurrent} answers of this key run already.", 1)
+        if limits.tokens_per_minute is not None:
+            used, wait = self._tokens_of_minute(caller.limit_key)
+            if used >= limits.tokens_per_minute:
+                raise self._refused("tokens-per-minute", f"More than {limits.tokens_per_minute} tokens a minute.", wait)
+        if limits.tokens_per_day is not None:
+            try:
+                usage = await asyncio.to_thread(self._store.usage, caller.id, self._today())
+            except SQLAlchemyError as exc:
+                self._store_down(exc)
+            else:
+                if usage.tokens >= limits.tokens_per_day:
+                    now = datetime.now(UTC)
+                    midnight = (now + timedelta(days=1)).replace(hour=0, minute=0, second=0, microsecond=0)
+                    wait = int((midnight - now).total_seconds()) + 1
+                    raise self._refused(
+                        "tokens-per-day", f"The {limits.tokens_per_day} tokens of today are used.", wait
+                    )
+        self._running[caller.limit_key] += 1
+        return Hold(lambda: self._leave(caller.limit_key))
+
+    async def spend(self, caller: Caller, tokens: int) -> None:
+        """Count what an answer used."""
+        self._minute[caller.limit_key].append((self._clock(), tokens))
+        try:
+            await asyncio.to_thread(self._store.spend, caller.id, self._today(), tokens)
+        except SQLAlchemyError as exc:
+            self._store_down(exc)
+
+    def _leave(self, key: str) -> None:
+        self._running[key] -= 1
+        if self._running[key] <= 0:
+            del self._running[key]
+
+    def _tokens_of_minute(self, key: str) -> tuple[int, int]:
+        spent, now = self._minute[key], self._clock()
+        while spent and now - spent[0][0] >= _MINUTE_SECONDS:
+            spent.popleft()
+        wait = int(_MINUTE_SECONDS - (now - spent[0][0])) + 1 if spent else 1
+        return sum(tokens for _, tokens in spent), wait
+
+    def _refused(self, reason: str, detail: str, wait_seconds: int) -> RateLimited:
+        self._metrics.refusals.labels(reason).inc()
+        return RateLimited(f"{detail} Try again in {wait_seconds} s.", wait_seconds)
+
+    def _store_down(self, exc: SQLAlchemyError) -> None:
+        self._metrics.degradations.labels("budget-store-down").inc()
+        logger.warning("budget store is down, requests pass", extra={"kind": type(exc).__name__})
