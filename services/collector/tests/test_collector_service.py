@@ -33,6 +33,10 @@ def test_a_collection_over_http(collector_process: Any, write_tree: Any) -> None
     assert again["id"] != job["id"]
     assert collector_process.wait(again["id"])["result"] == manifest
 
+    report = http.get(f"/v1/collections/{job['id']}/report").json()
+    assert report["collection_id"] == manifest["id"]
+    assert report["drops"] == [{"reason": "empty", "count": 1, "samples": ["src/b.md: empty"]}]
+    assert http.get("/v1/collections/none/report").status_code == 404
     assert http.get(f"/v1/manifests/{manifest['id']}").json() == manifest
     assert http.get("/v1/manifests").json() == [manifest]
     missing = http.get("/v1/manifests/collection-0000000000000000")
@@ -63,7 +67,11 @@ def test_a_bad_recipe_is_refused_at_once(collector_process: Any, source: dict[st
 
 def test_kinds_of_sources(collector_process: Any) -> None:
     kinds = {kind["type"]: kind for kind in collector_process.http.get("/v1/sources").json()}
-    assert set(kinds) == {"tree", "pairs"}
+    assert set(kinds) == {
+        "tree", "pairs", "questions", "feedback", "discourse", "stackexchange-api", "stackexchange-file", "plugins",
+        "jenkins",
+    }  # fmt: skip
+    assert all(kind["description"] and kind["recipe_schema"]["properties"] for kind in kinds.values())
     assert "location" in kinds["tree"]["recipe_schema"]["properties"]
     assert kinds["tree"]["description"]
 
