@@ -64,6 +64,8 @@ fix: install-test ## Mend what the tools can mend.
 bench: install-test ## Print the figures of this machine.
 	$(BIN)/python tests/bench/bench_collector.py
 	$(BIN)/python tests/bench/bench.py
+	$(BIN)/python tests/bench/search_bench.py
+	$(BIN)/python tests/bench/search_quality.py
 
 .PHONY: clean
 clean: ## Remove the virtual environment and all data of this folder.

@@ -11,22 +11,22 @@ from jeeves_shared.contracts.prompts import PASSAGES_IN_PROMPT, REFUSAL
 
 EvidenceReason = Literal["enough", "small-talk", "nothing-found", "weak-evidence", "unknown-identifier"]
 
-EVIDENCE_MIN = 0.75
+EVIDENCE_MIN = 0.78
 """Least sum of coverage (of the question's terms by a section, in [0, 1]) and similarity (cosine), best of three hits.
 
 Source: starter pack, 433 questions of `pairs/` against 60 of `refusals.jsonl`: 97.7 % of the answerable are answered,
-78 % of the others refused (all of the unrelated ones); at 0.85 it is 94.7 % and 80 %. The model's own refusals come
-on top. The whole table stands in `services/gateway/README.md`, section "Thresholds".
+77 % of the others refused; at 0.85 it is 95.4 % and 78 %. The model's own refusals come on top.
+The whole table stands in `services/gateway/README.md`, section "Thresholds".
 """
 EVIDENCE_WITH_UNKNOWN_MIN = 1.05
 """The same for a question with an identifier that occurs nowhere: 7 of 9 error messages with names of their own pass,
-none of the 11 refusals with one does. Source: as above.
+1 of the 11 refusals with one does. Source: as above.
 """
 
 EVIDENCE_STRONG = 1.0
 """From here on a refusal of the model is overruled and the passages are quoted: a small model refuses too often.
 
-Source: starter pack, without unknown identifiers: 88 % of 433 answerable questions reach it, 13 % of 60 others.
+Source: starter pack, without unknown identifiers: 89 % of 433 answerable questions reach it, 13 % of 60 others.
 """
 
 _SMALL_TALK_WORDS = """

@@ -79,10 +79,12 @@ class Lexicon:
     Args:
         arrays: of the file.
         sections: how many there are.
+        postings_max: see `POSTINGS_MAX`.
     """
 
-    def __init__(self, arrays: Mapping[str, Array], sections: int) -> None:
+    def __init__(self, arrays: Mapping[str, Array], sections: int, postings_max: int = POSTINGS_MAX) -> None:
         self._arrays = arrays
+        self._postings_max = postings_max
         self._sections = sections
         self._pages = int(arrays["section_pages"].max()) + 1
 
@@ -116,7 +118,7 @@ class Lexicon:
         added = 0
         rescored: Positions | None = None
         for term, posting in sorted(question.sections.items(), key=lambda item: (-item[1].rarity, item[0])):
-            if added and added + len(posting.positions) > POSTINGS_MAX:
+            if added and added + len(posting.positions) > self._postings_max:
                 rescored = np.sort(top(scores, RESCORED)) if rescored is None else rescored
                 scores[rescored] += posting.at(rescored) * np.float32(question.share(term))
                 continue

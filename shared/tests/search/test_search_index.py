@@ -96,6 +96,38 @@ def test_equal_texts_are_found_once_and_documentation_goes_before_notes(index: S
     assert found == ["src/agents.md"]
 
 
+def test_one_hit_a_document_names_every_page_with_the_text(index: SearchIndex) -> None:
+    hits = index.search("label group of agents", 7, per_page=1)
+    paths = [hit.passage.source_path for hit in hits]
+    assert len(paths) == len(set(paths))
+    assert paths.index("src/agents.md") < paths.index("src/notes/agents.md")
+
+
+def test_a_page_whose_sections_share_the_question_goes_before_one_section_of_another(tmp_path: Path) -> None:
+    base = sections()[0].passage
+    texts = [
+        ("one.md", "Queue", "An executor waits."),
+        ("one.md", "Throttle", "A throttle holds the queue back."),
+        ("two.md", "Colours", "An executor waits."),
+        ("two.md", "Fonts", "Nothing else is said."),
+    ]
+    many = [
+        Section(
+            base.model_copy(
+                update={"section_id": str(n), "source_path": path, "title": "Page", "section": name, "text": text}
+            ),
+            ("Page", name),
+        )
+        for n, (path, name, text) in enumerate(texts)
+    ]
+    build_index(many, tmp_path / "pages.sqlite")
+    index = SearchIndex.open(tmp_path / "pages.sqlite")
+    hits = {hit.passage.source_path: hit for hit in index.search("executor throttle", 4, per_page=1)}
+    index.close()
+    assert hits["one.md"].page == 1.0
+    assert 0 < hits["two.md"].page < 1.0
+
+
 def test_unknown_identifiers_are_those_that_occur_nowhere(index: SearchIndex) -> None:
     question = "Can `teardown` and withSecrets() replace `withCredentials` and JENKINS_HOME?"
     assert index.unknown_identifiers(question) == ["teardown", "withSecrets"]
