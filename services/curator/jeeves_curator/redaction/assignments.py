@@ -17,7 +17,7 @@ _TELLING = (
 # Begins at the telling word, not at the name that it ends: a name of any length before it would be tried at each letter.
 _ASSIGNED = re.compile(
     rf"(?P<key>{_TELLING}[\w.-]{{0,24}})[\"'`\]]{{0,2}}"
-    r"(?P<sign>\s{0,3}(?:=>|:=|[=:：])\s{0,3}|\s{1,3}(?=[\"']))(?P<quote>[\"'`]?)"
+    r"(?P<sign>[ \t]{0,3}(?:=>|:=|[=:：])[ \t]{0,3}|[ \t]{1,3}(?=[\"']))(?P<quote>[\"'`]?)"
     r"(?P<value>(?!&quot)[^\s\"'`<>,;]{5,200}|(?<=[\"'])[^\"'\n]{5,80}(?=[\"']))",
     re.IGNORECASE,
 )
