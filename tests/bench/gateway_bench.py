@@ -189,9 +189,8 @@ async def measure(targets: list[Target], mock: Target, arguments: argparse.Names
             print(f"{target.name:<10} resident memory, MiB         {target.memory_mib():8.0f}")
         jeeves = targets[0]
         leaving = [await disconnect_ms(session, jeeves, mock.url) for _ in range(arguments.rounds)]
-        print(
-            f"{jeeves.name:<10} disconnect, ms            {statistics.median(leaving):8.0f}   (max {max(leaving):.0f})"
-        )
+        middle = statistics.median(leaving)
+        print(f"{jeeves.name:<10} disconnect, ms               {middle:8.0f}   (max {max(leaving):.0f})")
         print(f"{jeeves.name:<10} overload: {await overload(session, jeeves, mock.url, arguments.seconds)}")
 
 

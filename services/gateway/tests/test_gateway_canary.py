@@ -1,11 +1,23 @@
 """The sequential test against simulated models; test_gateway_engine has a candidate beside a champion."""
 
 import random
+from datetime import UTC, datetime
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from prometheus_client import CollectorRegistry
 
-from jeeves_gateway.canary import FALSE_ALARM, MISSED, SequentialTest, in_share
+from jeeves_gateway.canary import FALSE_ALARM, MISSED, CanaryRequest, SequentialTest, in_share
+from jeeves_gateway.canary_room import CanaryRoom
+from jeeves_gateway.engines import ExternalEngine
+from jeeves_gateway.metrics import GatewayMetrics
+from jeeves_gateway.record import GatewayRecord
+from jeeves_gateway.upstream import Endpoint, Upstream
+from jeeves_shared.contracts.manifests import ModelManifest
+from jeeves_shared.contracts.requests import ServedModel
+from jeeves_shared.errors import Conflict, NotFound
+from jeeves_shared.jobs.store import open_database
 
 
 def trial(seed: int, champion: float, candidate: float, share: float = 0.2, answers_max: int = 20000) -> SequentialTest:
@@ -55,3 +67,55 @@ def test_an_external_engine_has_no_candidates(gateway) -> None:
     assert gateway.get("/v1/admin/models/canary").status_code == 404
     assert gateway.delete("/v1/admin/models/canary").status_code == 404
     assert gateway.post("/v1/admin/models/canary/promote").status_code == 404
+
+
+@pytest.fixture
+def some_model() -> dict:
+    """A request to serve a model."""
+    manifest = ModelManifest(
+        id="model-1", name="m", version=1, base_model="b", base_licence="MIT", dataset_id="", training_id="",
+        recipe_sha256="", architecture="llama", template_sha256="", prompt_sha256="", files=(),
+        created_at=datetime.now(UTC),
+    )  # fmt: skip
+    return {"model": manifest.model_dump(mode="json"), "quantization": "Q8_0"}
+
+
+class Beside:
+    """A room that starts candidates which need no process."""
+
+    def __init__(self, model: ServedModel) -> None:
+        self.engine = ExternalEngine(
+            model, Endpoint("http://127.0.0.1:9/v1", {}, "x"), upstream=Upstream(1, 1), clock=lambda: 0.0,
+            metrics=GatewayMetrics(CollectorRegistry()),
+        )  # fmt: skip
+        self.engine.ready = True
+
+    async def start_beside(self, _document: object) -> ExternalEngine:
+        return self.engine
+
+
+@pytest.mark.parametrize("how", ["worse", "engine-down"])
+async def test_a_bad_candidate_is_rolled_back_by_itself(tmp_path, some_model, how: str) -> None:
+    champion = ServedModel(id="c", name="c", version=1, quantization="Q", sha256="", state="ready")
+    candidate = champion.model_copy(update={"id": some_model["model"]["id"]})
+    database = open_database(f"sqlite:///{tmp_path / 's.sqlite'}")
+    record, beside = GatewayRecord(database), Beside(candidate)
+    room = CanaryRoom(beside, record, GatewayMetrics(CollectorRegistry()), 1.0)  # type: ignore[arg-type]
+    request = CanaryRequest.model_validate({"serve": some_model, "share": 0.5})
+    assert (await room.start(request, "me")).verdict == "running"
+    with pytest.raises(Conflict, match="not known to be as good"):
+        await room.promote("me")
+    inside = next(name for name in map(str, range(99)) if in_share(name, 0.5))
+    assert room.choose(inside) is beside.engine
+    if how == "worse":
+        for _ in range(11):
+            room.observe(champion, bad=False)
+            room.observe(candidate, bad=True)
+    else:
+        beside.engine.ready = False
+    assert room.choose(inside) is None
+    with pytest.raises(NotFound):
+        room.state()
+    await room.stop()
+    assert {row["action"] for row in record.audit()} >= {"canary-started"}
+    database.dispose()

@@ -15,38 +15,52 @@ _VALUES_MAX = 2000
 """Secrets that are remembered of one log; a log with more repeats some."""
 _SHORTEST_SECRET = 4
 
-_HINTS = (
-    "pass", "pwd", "token", "secret", "key", "auth", "bearer", "cred", "://", "-----begin", "eyj", "ghp_", "glpat-",
-    "xox", "akia", "sig", "cookie", "-p", "-u ", "code=",
-)  # fmt: skip
-"""One of these stands near every secret that the patterns below know: looking for them first is cheap."""
-
 _VALUE = r"(?:\"(?P<dq>[^\"\n]{3,})\"|'(?P<sq>[^'\n]{3,})'|(?P<bare>[^\s'\"&,;)}\]]{3,}))"
 _NAME = (
     r"[\w.-]*(?:passwor[dt]|passwd|passphrase|(?<![a-z])pwd|secret(?!s?[ _-]?(?:name|id|ref))|(?<!next)token(?!s|ize)|"
     r"api[_-]?key|access[_-]?key(?:[_-]?id)?|private[_-]?key|auth[_-]?key|account[_-]?key|client[_-]?secret|"
     r"encryption[_-]?key|signing[_-]?key|sas[_-]?key|credential(?!s?[ _-]?id|s\b))[\w.-]*"
 )
-_SECRETS: tuple[re.Pattern[str], ...] = tuple(
-    re.compile(pattern)
-    for pattern in (
-        rf"(?i)(?P<name>{_NAME})[\"']?\s*(?:=>?|:(?!:))\s*(?:Bearer |Basic )?{_VALUE}",
-        rf"(?i)(?:^|\s)--?(?:[a-z]+-)*(?:password|passwd|pass|token|secret|api-?key|auth)(?:=|\s+){_VALUE}",
-        r"(?i)\b(?:authorization|proxy-authorization|x-api-key|x-auth-token|private-token|set-cookie|cookie)\s*[:=]\s*"
-        r"(?:bearer|basic|token|digest)?\s*(?P<bare>[^\s'\"]{6,})",
-        r"(?i)\b(?:bearer|basic)\s+(?P<bare>[A-Za-z0-9+/_.~=-]{12,})",
-        r"(?i)[a-z][a-z0-9+.-]*://[^\s/:@]*:(?P<bare>[^\s/@]{1,})@",
-        r"(?i)[a-z][a-z0-9+.-]*://(?P<bare>[A-Za-z0-9_-]{16,})@",
-        r"(?:docker|podman|helm|az|oc|cf|mysql\w*|sshpass|curl)\b[^\n]*?\s(?:-p|-u \S+?:)\s?(?P<bare>[^\s-]\S{2,})",
-        r"\b(?P<bare>gh[pousr]_[A-Za-z0-9]{20,}|github_pat_\w{20,}|glpat-[\w-]{16,}|xox[abeprs]-[\w-]{10,}|"
-        r"npm_[A-Za-z0-9]{20,}|pypi-[\w-]{20,}|hf_[A-Za-z0-9]{20,}|sk-[\w-]{20,}|dckr_pat_[\w-]{20,}|"
-        r"AKIA[0-9A-Z]{16}|ASIA[0-9A-Z]{16}|AIza[\w-]{30,}|SG\.[\w-]{16,}\.[\w-]{16,}|"
-        r"hvs\.[\w-]{20,}|sq0[a-z]{3}-[\w-]{20,}|ATATT[\w=-]{20,}|AC[0-9a-f]{32}|[rs]k_(?:live|test)_\w{16,})",
-        r"\b(?P<bare>eyJ[\w-]{8,}\.[\w-]{8,}(?:\.[\w-]*)?)",
-        r"(?i)[?&;](?:sig|signature|x-amz-signature|x-amz-credential|access_token|key|code)=(?P<bare>[^&\s'\"]{6,})",
+_SECRETS: tuple[tuple[tuple[str, ...], re.Pattern[str]], ...] = tuple(
+    (tuple(needles.split("|")), re.compile(pattern))
+    for needles, pattern in (
+        (
+            "passw|passp|pwd|secret|token|key|cred",
+            rf"(?i)(?P<name>{_NAME})[\"']?\s*(?:=>?|:(?!:))\s*(?:Bearer |Basic )?{_VALUE}",
+        ),
+        (
+            "-pass|-token|-secret|-api|-auth",
+            rf"(?i)(?:^|\s)--?(?:[a-z]+-)*(?:password|passwd|pass|token|secret|api-?key|auth)(?:=|\s+){_VALUE}",
+        ),
+        (
+            "authorization|-key|-token|cookie",
+            r"(?i)\b(?:authorization|proxy-authorization|x-api-key|x-auth-token|private-token|set-cookie|cookie)"
+            r"\s*[:=]\s*(?:bearer|basic|token|digest)?\s*(?P<bare>[^\s'\"]{6,})",
+        ),
+        ("bearer |basic ", r"(?i)\b(?:bearer|basic)\s+(?P<bare>[A-Za-z0-9+/_.~=-]{12,})"),
+        ("@", r"://[^\s/:@]*:(?P<bare>[^\s/@]+)@"),
+        ("@", r"://(?P<bare>[A-Za-z0-9_-]{16,})@"),
+        (
+            " -p| -u ",
+            r"(?:docker|podman|helm|az|oc|cf|mysql\w*|sshpass|curl)\b[^\n]*?\s(?:-p|-u \S+?:)\s?(?P<bare>[^\s-]\S{2,})",
+        ),
+        (
+            "ghp_|gho_|ghu_|ghs_|ghr_|github_pat_|glpat-|xox|npm_|pypi-|hf_|sk-|dckr_pat_|akia|asia|aiza|sg.|hvs.|sq0|"
+            "atatt|k_live|k_test",
+            r"\b(?P<bare>gh[pousr]_[A-Za-z0-9]{20,}|github_pat_\w{20,}|glpat-[\w-]{16,}|xox[abeprs]-[\w-]{10,}|"
+            r"npm_[A-Za-z0-9]{20,}|pypi-[\w-]{20,}|hf_[A-Za-z0-9]{20,}|sk-[\w-]{20,}|dckr_pat_[\w-]{20,}|"
+            r"AKIA[0-9A-Z]{16}|ASIA[0-9A-Z]{16}|AIza[\w-]{30,}|SG\.[\w-]{16,}\.[\w-]{16,}|"
+            r"hvs\.[\w-]{20,}|sq0[a-z]{3}-[\w-]{20,}|ATATT[\w=-]{20,}|[rs]k_(?:live|test)_\w{16,})",
+        ),
+        ("eyj", r"\b(?P<bare>eyJ[\w-]{8,}\.[\w-]{8,}(?:\.[\w-]*)?)"),
+        (
+            "sig=|signature=|credential=|token=|key=|code=",
+            r"(?i)[?&;](?:sig|signature|x-amz-signature|x-amz-credential|access_token|key|code)=(?P<bare>[^&\s'\"]{6,})",
+        ),
+        ("11", r"\b(?P<bare>11[0-9a-f]{32})\b"),
     )
 )
-_JENKINS_TOKEN = re.compile(r"\b11[0-9a-f]{32}\b")
+"""Words, lower case, one of which stands near every secret that the pattern finds: looking for them first is cheap."""
 _NO_SECRET = re.compile(
     r"(?i)^(?:\*+|x{3,}|null|none|nil|true|false|undefined|empty|masked|hidden|redacted|required|missing|invalid|"
     r"not|is|was|has|for|from|and|the|you|will|with|to|of|in|on|expired|denied|failed|incorrect|wrong|found|"
@@ -99,16 +113,11 @@ class Masker:
         if self._in_key:
             self._in_key = not _KEY_END.search(line)
             return True
-        if "11" in line:
-            for match in _JENKINS_TOKEN.finditer(line):
-                self._learn(match.group())
         lowered = line.lower()
-        if not any(hint in lowered for hint in _HINTS):
-            return False
         if "-----begin" in lowered and _KEY_BEGIN.search(line):
             self._in_key = not _KEY_END.search(line)
             return True
-        for value in secrets_in(line):
+        for value in secrets_in(line, lowered):
             self._learn(value)
         return False
 
@@ -176,9 +185,14 @@ class Masker:
         return text
 
 
-def secrets_in(line: str) -> Iterable[str]:
-    """The values in a line that look like secrets."""
-    for pattern in _SECRETS:
+def secrets_in(line: str, lowered: str) -> Iterable[str]:
+    """The values in a line that look like secrets.
+
+    Args:
+        line: of a log.
+        lowered: the same in lower case.
+    """
+    for pattern in [pattern for needles, pattern in _SECRETS for needle in needles if needle in lowered]:
         for match in pattern.finditer(line):
             found = match.groupdict()
             value = found.get("dq") or found.get("sq") or found.get("bare") or ""
