@@ -101,6 +101,7 @@ class DeclarativeRunner:
         react: React | None = None,
         path: Sequence[Path] = (),
         env: Mapping[str, str] | None = None,
+        timeout_seconds: float = TIMEOUT_SECONDS,
         **spec: Any,
     ) -> Finished:
         """One build.
@@ -112,6 +113,7 @@ class DeclarativeRunner:
                 `answer="id", action="proceed"`).
             path: folders before the PATH, for stand-in programs.
             env: more variables of the build.
+            timeout_seconds: after this the build is aborted, as by a person.
             spec: number, params, credentials, inputs, agents, libraries, source, restartFrom, previous, cause, job.
         """
         state.mkdir(parents=True, exist_ok=True)
@@ -129,13 +131,14 @@ class DeclarativeRunner:
             assert process.stdin is not None
             assert process.stdout is not None
             stdin = process.stdin
-            killer = threading.Timer(TIMEOUT_SECONDS, process.kill)
-            killer.start()
 
             def send(**what: Any) -> None:
                 stdin.write(json.dumps(what) + "\n")
                 stdin.flush()
 
+            # An abort and not a kill: the steps and what they started are to end, too.
+            killer = threading.Timer(timeout_seconds, send, kwargs={"abort": True})
+            killer.start()
             try:
                 for line in process.stdout:
                     events.append(json.loads(line))

@@ -60,6 +60,7 @@ class Services:
             ROOT / "Jenkinsfile",
             self.folder / str(number),
             number=number,
+            timeout_seconds=3600.0,
             path=[Path(JEEVES).parent],
             env={"HOME": os.environ["HOME"], "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "")},
             agents=AGENTS,
