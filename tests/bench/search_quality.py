@@ -23,16 +23,19 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from jeeves_collector.conversion import Conversion
-from jeeves_collector.gather import Gathered, gather_tree
+from jeeves_collector.layout import CollectorLayout
+from jeeves_collector.settings import CollectorSettings
+from jeeves_collector.sources.protocol import Page, Past
+from jeeves_collector.sources.trees import TreeFiles
 from jeeves_collector.state import open_state
-from jeeves_collector.walk import walk
+from jeeves_collector.workplace import Workplace
 from jeeves_curator.sections import split_document
 from jeeves_curator.steps import ContextBound, Drop
-from jeeves_shared.contracts.documents import Pair
+from jeeves_shared.contracts.documents import Document, Pair
 from jeeves_shared.contracts.recipes import TreeSource
 from jeeves_shared.search import Hit, SearchIndex, Section, build_index
 from jeeves_shared.search import reader as ranking
+from jeeves_shared.settings import load_settings
 
 QUESTIONS = Path(__file__).with_name("search_questions.jsonl")
 CORPORA = Path(os.environ.get("JEEVES_CORPORA") or Path(__file__).resolve().parents[3] / "shared" / "corpora")
@@ -58,19 +61,19 @@ class Asked:
 
 def collect(folder: Path, work: Path, characters_max: int, characters_min: int) -> list[Section]:
     source = TreeSource(name=folder.name, location=str(folder))
-    gathered = Gathered()
     with open_state(work / "state.sqlite") as state:
-        gather_tree(
-            source,
-            walk(folder, source.include, source.exclude),
-            datetime.now(UTC).isoformat(),
-            conversion=Conversion(state, 1, 120.0),
-            state=state,
-            gathered=gathered,
+        workplace = Workplace(
+            CollectorLayout(work),
+            load_settings(CollectorSettings, data_dir=work),
+            state,
+            datetime.now(UTC),
+            wait=time.sleep,
             report=lambda *_: None,
         )
-    documents = sorted(gathered.documents, key=lambda document: document.source_path)
-    return [section for document in documents for section in split_document(document, characters_max, characters_min)]
+        pages = [page for page in TreeFiles(source, workplace).pages(Past(None, {}, lambda _: None)) if isinstance(page, Page)]
+    documents = [content for page in pages for item in page.items for content in item.content]
+    found = sorted((item for item in documents if isinstance(item, Document)), key=lambda item: item.source_path)
+    return [section for document in found for section in split_document(document, characters_max, characters_min)]
 
 
 def questions(corpora: Path, sections: list[Section]) -> list[Asked]:

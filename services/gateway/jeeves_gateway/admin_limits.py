@@ -62,7 +62,7 @@ def limits_router(parts: Parts) -> APIRouter:
     async def switch_on(feature: Feature, caller: Operator) -> None:
         await asyncio.to_thread(parts.features.set, feature, None, caller.id)
 
-    @router.delete("/cache", summary="Forget the answers that are kept for the rung `cached`")
+    @router.delete("/cache", summary="Forget the answers that are kept for when the engine is down")
     async def clear_cache(caller: Operator) -> CacheCleared:
         cleared = CacheCleared(answers=parts.answerer.clear_cache())
         await asyncio.to_thread(parts.record.note, caller.id, "cache-cleared", cleared.model_dump())
