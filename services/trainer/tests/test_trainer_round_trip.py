@@ -42,6 +42,14 @@ def probes(tiny_model: Path, samples) -> list[Probe]:
 
 
 @pytest.fixture(scope="module")
+def telling_probe(tiny_model: Path) -> Probe:
+    """A prompt that llama.cpp's default pre-tokenizer cuts otherwise than this model's: two line breaks, a digit."""
+    text = "<|im_start|>user\nHow do I use it?\n\n1. one<|im_end|>\n<|im_start|>assistant\n"
+    tokenizer = AutoTokenizer.from_pretrained(tiny_model)
+    return Probe(text, tuple(tokenizer(text, add_special_tokens=False)["input_ids"]), (2,))
+
+
+@pytest.fixture(scope="module")
 def reference(bf16: Path, probes: list[Probe]) -> Reference:
     return Reference(bf16, probes, 1, lambda: None)
 
@@ -80,7 +88,8 @@ def test_a_figure_that_is_no_number_does_not_pass():
         check_bounds(broken, "Q8_0", RoundTripBounds(), "x")
 
 
-def test_another_tokenizer_is_refused(reference: Reference, bf16: Path, tmp_path: Path):
+def test_another_tokenizer_is_refused(telling_probe: Probe, bf16: Path, tmp_path: Path):
+    reference = Reference(bf16, [telling_probe], 1, lambda: None)
     changed = tmp_path / "changed.gguf"
     write_metadata(bf16, changed, {"tokenizer.ggml.pre": "default"})
     with pytest.raises(TokenizerMismatch, match="other tokens"):
