@@ -35,6 +35,7 @@ from jeeves_cli.collect import (
 from jeeves_cli.diagnose import diagnose
 from jeeves_cli.display import ConsoleDisplay, evaluation_table, make_display
 from jeeves_cli.endpoints import DEFAULT_PORTS, data_dir
+from jeeves_cli.exams import read_exam, sit_exam
 from jeeves_cli.exits import CommandError, Exit, Terminated
 from jeeves_cli.keys import keys_app, switch_app
 from jeeves_cli.lint import lint
@@ -79,6 +80,7 @@ EvaluateFile = Annotated[Path, typer.Option("--evaluate-recipe")]
 
 DEFAULT_CURATE = JOBS_DIR / "curate" / "default.yaml"
 DEFAULT_TRAIN = JOBS_DIR / "train" / "smollm2-135m-cpu.yaml"
+DEFAULT_EXAM = JOBS_DIR / "evaluate" / "exams" / "jenkins-cicd-en-test.csv"
 DEFAULT_EVALUATE = JOBS_DIR / "evaluate" / "default.yaml"
 
 
@@ -293,6 +295,25 @@ def evaluate(
         for condition in report.gate:
             display.line(f"  {'✓' if condition.passed else '✗'} {condition.name}: {condition.reason}")
     return Exit.OK if report.passed else Exit.GATE_REFUSED
+
+
+@app.command("exam")
+def exam(
+    model: Annotated[Path, typer.Option(help="Manifest of the model.")],
+    file: Annotated[Path, typer.Option("--exam", help="CSV: id,question,A,B,C,D,answer,explanation.")] = DEFAULT_EXAM,
+    examples: Annotated[Path | None, typer.Option(help="CSV of worked examples; else …-dev.csv beside it.")] = None,
+    shots: Annotated[list[int] | None, typer.Option(help="Examples before each question.")] = None,
+    language: Annotated[str, typer.Option(help="en or zh: words around the question.")] = "en",
+    quantization: Annotated[str, typer.Option("--type")] = "Q8_0",
+    out: Out = None,
+    as_json: AsJson = False,
+) -> int:
+    """Put a multiple-choice exam to base and candidate, by log-likelihood on the quantized file."""
+    given = read_exam(file, examples, language)
+    wanted = tuple(shots) if shots else (0, 5)
+    report = sit_exam(given, _read_manifest(ModelManifest, model), quantization, wanted, as_json)
+    _give(report, out, as_json)
+    return Exit.OK
 
 
 @app.command("promote")

@@ -196,16 +196,16 @@ def test_table_for_people_and_bounds(suite: Path, jeeves: Jeeves) -> None:
 
 
 def test_logs_go_to_diagnose_whole(suite: Path, jeeves: Jeeves) -> None:
-    diagnosis = {
-        "id": "d1",
+    findings = {
         "cause": "No such revision.",
-        "fix": "Name a branch that exists; fetch it.",
-        "rung": "full",
+        "fix": ["Name a branch that exists."],
+        "evidence": [{"line": 3, "text": "fetch: network outage"}],
     }
+    diagnosis = {"id": "d1", "findings": findings, "explanation": "", "rung": "extractive", "model": "jeeves-v1"}
     with serving(answers, diagnosis) as server:
         done = jeeves("evaluate", "--suite", str(suite / "logs.jsonl"), "--json", **url(server))
     report = SuiteReport.model_validate_json(done.stdout)
-    assert report.rows[0].answer == "No such revision.\nName a branch that exists; fetch it."
+    assert report.rows[0].answer == "No such revision.\nName a branch that exists.\nfetch: network outage"
     assert report.rows[0].scores["right"] == 1.0
     assert [(path, body) for path, body in server.asked] == [("/v1/diagnose", LOG_TEXT.encode())]
 

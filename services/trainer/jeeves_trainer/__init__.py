@@ -7,10 +7,15 @@
 | `layout` | where things lie in the data folder | job |
 | `trainings` | job: recipe + data set → adapter, merged BF16 GGUF | job |
 | `base_models`, `tokenizers` | the base model as a Hugging Face folder and as BF16 GGUF | job |
+| `plans`, `memory` | job: would a training run, and would it fit? | job |
+| `four_bit`, `out_of_memory` | QLoRA's base; stepping down where memory runs out | job |
 | `rendering`, `batches`, `loss`, `sft`, `gradient_check`, `checkpoints`, `progress` | the training itself | job |
 | `merging`, `conversion`, `gguf_files` | adapter into weights, weights into GGUF, names and metadata | job |
 | `quantizations`, `libllama` | job: BF16 GGUF → quantized files, registered as a candidate | job |
 | `evaluations`, `answer_loss`, `generation`, `scoring`, `bootstrap`, `gate` | job: is the file better? | job |
+| `round_trip` | does a quantized file still say what BF16 says? | job |
+| `exams`, `exam_prompts` | job: multiple choice by log-likelihood | job |
+| `card`, `curve_picture` | a model version as Markdown and as a page | service |
 | `report` | an evaluation as Markdown and as JUnit XML | service |
 
 torch and its family, numpy and llama_cpp are imported in the jobs' processes only.

@@ -1,14 +1,17 @@
 """Routes of model versions and evaluation reports."""
 
+import json
 from dataclasses import asdict
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Header, Request, Response
+from fastapi.responses import HTMLResponse
 
 from jeeves_shared.artifacts import ArtifactStore
-from jeeves_shared.contracts.manifests import EvaluationReport
+from jeeves_shared.contracts.manifests import DatasetManifest, EvaluationReport, ModelManifest, TrainingManifest
 from jeeves_shared.contracts.requests import PromotionRequest, RegisteredModel, RollbackRequest
 from jeeves_shared.errors import Conflict
+from jeeves_trainer.card import CardParts, card_html, card_markdown
 from jeeves_trainer.registry import ModelRegistry
 from jeeves_trainer.report import junit_xml, markdown
 
@@ -37,6 +40,14 @@ def models_router(registry: ModelRegistry, store: ArtifactStore) -> APIRouter:
     def read(model_id: str) -> RegisteredModel:
         return registry.get(model_id)
 
+    @router.get("/{model_id}/card", summary="The card of a model version")
+    def card(model_id: str, form: Literal["html", "markdown"] = "html") -> Response:
+        parts = _card_parts(registry.get(model_id).manifest, store)
+        if form == "markdown":
+            return Response(card_markdown(parts), media_type="text/markdown; charset=utf-8")
+        headers = {"Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; img-src data:"}
+        return HTMLResponse(card_html(parts), headers=headers)
+
     @router.post("/rollback", summary="Make the previous champion the champion again")
     def rollback(request: Request, body: RollbackRequest | None = None, actor: Actor = None) -> RegisteredModel:
         return registry.rollback(_who(request, actor), body.reason if body else "")
@@ -53,6 +64,19 @@ def models_router(registry: ModelRegistry, store: ArtifactStore) -> APIRouter:
         return registry.promote(model_id, _who(request, actor), body.reason or f"gate passed in {report.id}")
 
     return router
+
+
+def _card_parts(model: ModelManifest, store: ArtifactStore) -> CardParts:
+    training = store.find_manifest(TrainingManifest, "training", model.training_id)
+    reports = [report for report in store.list_manifests(EvaluationReport, "evaluation") if report.model_id == model.id]
+    curve = [json.loads(line) for line in store.read_bytes(training.curve).splitlines()] if training else []
+    return CardParts(
+        model=model,
+        training=training,
+        dataset=store.find_manifest(DatasetManifest, "dataset", model.dataset_id),
+        report=max(reports, key=lambda report: report.created_at, default=None),
+        curve=curve,
+    )
 
 
 def reports_router(store: ArtifactStore) -> APIRouter:

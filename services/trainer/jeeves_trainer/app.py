@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from fastapi import APIRouter, FastAPI
 
+from jeeves_shared.contracts.exams import ExamRequest
 from jeeves_shared.contracts.requests import EvaluationRequest, QuantizationRequest, TrainingRequest
 from jeeves_shared.jobs.service import JobServiceParts, create_job_service
 from jeeves_shared.jobs.store import open_database
@@ -17,6 +18,7 @@ NAME = "trainer"
 TRAININGS = JobKind("trainings", "jeeves_trainer.trainings:train", reuse="always")
 PLANS = JobKind("plans", "jeeves_trainer.plans:plan", reuse="in-flight")
 QUANTIZATIONS = JobKind("quantizations", "jeeves_trainer.quantizations:quantize", reuse="always")
+EXAMS = JobKind("exams", "jeeves_trainer.exams:take_exam", reuse="always")
 EVALUATIONS = JobKind("evaluations", "jeeves_trainer.evaluations:evaluate", reuse="always")
 
 
@@ -39,6 +41,7 @@ def create_app(settings: TrainerSettings) -> FastAPI:
             (PLANS, TrainingRequest),
             (QUANTIZATIONS, QuantizationRequest),
             (EVALUATIONS, EvaluationRequest),
+            (EXAMS, ExamRequest),
         ],
         routers,
     )

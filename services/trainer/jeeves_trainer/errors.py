@@ -10,6 +10,8 @@ TrainerError                     below JeevesError
 ├── TokenizerMismatch            training and engine cut the same text into different tokens
 ├── ConversionFailed             llama.cpp's converter refused the model
 ├── QuantizationFailed           llama.cpp's quantizer refused the file or the type
+├── ArchitectureMismatch         a file is of another architecture than its training
+├── RoundTripFailed              a quantized file differs too much from BF16
 └── EvaluationFailed             a file cannot be judged: the engine did not answer, or there is nothing to ask
 """
 
@@ -88,6 +90,22 @@ class QuantizationFailed(TrainerError):
 
     code = "quantization-failed"
     title = "Quantization failed"
+    status = 422
+
+
+class ArchitectureMismatch(TrainerError):
+    """A file is of another architecture than its training."""
+
+    code = "architecture-mismatch"
+    title = "Architecture differs"
+    status = 422
+
+
+class RoundTripFailed(TrainerError):
+    """A quantized file differs too much from the BF16 weights."""
+
+    code = "round-trip-failed"
+    title = "File differs from what was trained"
     status = 422
 
 

@@ -20,7 +20,7 @@ from jeeves_shared.jobs.worker import JobContext
 from jeeves_trainer.bootstrap import compare
 from jeeves_trainer.evaluation_set import EvaluationSet, choose_samples
 from jeeves_trainer.gate import judge
-from jeeves_trainer.gguf_files import check_template
+from jeeves_trainer.gguf_files import check_architecture, check_template
 from jeeves_trainer.judging import METRICS, FileResult, Judge, render_texts
 from jeeves_trainer.samples import read_samples
 
@@ -114,6 +114,7 @@ def _evaluate(
     if champion:
         files["champion"] = (file_of(champion.files, body.quantization, champion), champion)
     for ref, manifest in files.values():
+        check_architecture(context.store.path(ref), manifest.architecture)
         check_template(context.store.path(ref), manifest.template_sha256)
     context.report(0.01, "rendering questions")
     chosen = choose_samples(read_samples(context.store.path(body.dataset.evaluation)), recipe)

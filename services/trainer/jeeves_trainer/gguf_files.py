@@ -14,7 +14,7 @@ from gguf.scripts.gguf_new_metadata import MetadataDetails, copy_with_new_metada
 
 from jeeves_shared.artifacts import atomic_path
 from jeeves_shared.engine.gguf import read_gguf
-from jeeves_trainer.errors import TemplateMismatch
+from jeeves_trainer.errors import ArchitectureMismatch, TemplateMismatch
 
 FINE_TUNE = "jeeves"
 _UNFIT = re.compile(r"[^A-Za-z0-9.]+")
@@ -68,4 +68,23 @@ def check_template(path: Path, expected_sha256: str) -> None:
         raise TemplateMismatch(
             f"The chat template in {path.name} is {(found or 'missing')[:12]}, trained was {expected_sha256[:12]}: "
             "answers would be wrong. Convert the model again from its training."
+        )
+
+
+def check_architecture(path: Path, expected: str) -> None:
+    """Check that a file is of the architecture that was trained.
+
+    Args:
+        path: a GGUF file.
+        expected: as in `general.architecture`.
+
+    Raises:
+        ArchitectureMismatch: it is of another one.
+        GgufUnreadable: no readable GGUF file.
+    """
+    found = read_gguf(path).architecture
+    if found != expected:
+        raise ArchitectureMismatch(
+            f"{path.name} is a model of the architecture {found or 'none'}, trained was {expected}: it is another "
+            "model. Convert it again from its training."
         )

@@ -97,6 +97,7 @@ class Scorer:
         self.vocabulary = Vocabulary(model)
         self._context = context
         self._context_tokens = context_tokens
+        self._held: list[int] = []  # tokens whose keys and values the context holds
 
     def answer_log_probabilities(self, prompt: Sequence[int], answer: Sequence[int]) -> npt.NDArray[np.float64]:
         """Natural log-probability of each answer token, given the prompt and the answer tokens before it.
@@ -117,24 +118,80 @@ class Scorer:
         tokens = [*prompt, *answer[:-1]]
         if not prompt or len(tokens) > self._context_tokens:
             raise EvaluationFailed(f"A sample has {len(tokens)} tokens; 1 to {self._context_tokens} fit the context.")
-        llama_cpp.llama_memory_clear(llama_cpp.llama_get_memory(self._context), True)
-        batch = llama_cpp.llama_batch_init(len(tokens), 0, 1)
+        self._held = []
+        logits = self._decode(tokens, start=0, first_output=len(prompt) - 1)
+        return _log_softmax_at(logits, np.asarray(answer))
+
+    def answer_distributions(self, prompt: Sequence[int], answer: Sequence[int]) -> npt.NDArray[np.float32]:
+        """Natural log-probability of every token at each position of an answer.
+
+        Args:
+            prompt: at least one token.
+            answer: at least one token.
+
+        Returns:
+            Shape (answer tokens, vocabulary).
+
+        Raises:
+            EvaluationFailed: too long for the context, or llama.cpp failed.
+        """
+        tokens = [*prompt, *answer[:-1]]
+        if not prompt or len(tokens) > self._context_tokens:
+            raise EvaluationFailed(f"A sample has {len(tokens)} tokens; 1 to {self._context_tokens} fit the context.")
+        self._held = []
+        logits = self._decode(tokens, start=0, first_output=len(prompt) - 1)
+        shifted = logits - logits.max(axis=1, keepdims=True)
+        log_sum = np.log(np.exp(shifted).sum(axis=1, keepdims=True, dtype=np.float64))
+        distribution: npt.NDArray[np.float32] = (shifted - log_sum).astype(np.float32)
+        return distribution
+
+    def choice_log_probabilities(self, prompt: Sequence[int], choices: Sequence[int]) -> npt.NDArray[np.float64]:
+        """Natural log-probability of each of some tokens as the next one after a prompt.
+
+        What the prompt has in common with the one before is not computed again.
+
+        Args:
+            prompt: at least one token.
+            choices: token ids.
+
+        Returns:
+            Shape (number of choices,).
+
+        Raises:
+            EvaluationFailed: too long for the context, or llama.cpp failed.
+        """
+        if not prompt or len(prompt) > self._context_tokens:
+            raise EvaluationFailed(f"A question has {len(prompt)} tokens; 1 to {self._context_tokens} fit the context.")
+        common = next(
+            (at for at, (held, token) in enumerate(zip(self._held, prompt, strict=False)) if held != token),
+            min(len(self._held), len(prompt)),
+        )
+        start = min(common, len(prompt) - 1)
+        self._held = []  # until the context holds the prompt
+        logits = self._decode(prompt, start=start, first_output=len(prompt) - 1)
+        self._held = list(prompt)
+        rows = np.repeat(logits, len(choices), axis=0)
+        return _log_softmax_at(rows, np.asarray(choices))
+
+    def _decode(self, tokens: Sequence[int], *, start: int, first_output: int) -> npt.NDArray[np.float32]:
+        """Logits of the positions from `first_output` on; those before `start` are in the context already."""
+        llama_cpp.llama_memory_seq_rm(llama_cpp.llama_get_memory(self._context), 0, start, -1)
+        batch = llama_cpp.llama_batch_init(len(tokens) - start, 0, 1)
         try:
-            batch.n_tokens = len(tokens)
-            for position, token in enumerate(tokens):
-                batch.token[position] = token
-                batch.pos[position] = position
-                batch.n_seq_id[position] = 1
-                batch.seq_id[position][0] = 0
-                batch.logits[position] = position >= len(prompt) - 1
+            batch.n_tokens = len(tokens) - start
+            for row, position in enumerate(range(start, len(tokens))):
+                batch.token[row] = tokens[position]
+                batch.pos[row] = position
+                batch.n_seq_id[row] = 1
+                batch.seq_id[row][0] = 0
+                batch.logits[row] = position >= first_output
             status = llama_cpp.llama_decode(self._context, batch)
         finally:
             llama_cpp.llama_batch_free(batch)
         if status != 0:
             raise EvaluationFailed(f"llama.cpp could not evaluate a sample (status {status}).")
         pointer = llama_cpp.llama_get_logits(self._context)
-        logits = np.ctypeslib.as_array(pointer, shape=(len(answer), self.vocabulary.size))
-        return _log_softmax_at(logits, np.asarray(answer))
+        return np.ctypeslib.as_array(pointer, shape=(len(tokens) - first_output, self.vocabulary.size))
 
 
 def _log_softmax_at(logits: npt.NDArray[np.float32], indices: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:

@@ -6,15 +6,16 @@ from pathlib import Path
 from typing import Any
 
 from jeeves_shared.contracts.base import manifest_id
-from jeeves_shared.contracts.manifests import ModelFile, ModelManifest
+from jeeves_shared.contracts.manifests import ModelFile, ModelManifest, TrainingManifest
 from jeeves_shared.contracts.requests import QuantizationRequest
 from jeeves_shared.engine.binary import engine_version
 from jeeves_shared.jobs.store import open_database
 from jeeves_shared.jobs.worker import JobContext
 from jeeves_trainer.errors import QuantizationFailed
-from jeeves_trainer.gguf_files import check_template, gguf_file_name, write_metadata
+from jeeves_trainer.gguf_files import check_architecture, check_template, gguf_file_name, write_metadata
 from jeeves_trainer.libllama import quantization_types, quantize_file
 from jeeves_trainer.registry import ModelRegistry
+from jeeves_trainer.round_trip import Reference, check_bounds, read_probes
 from jeeves_trainer.settings import job_threads
 
 ACTOR = "trainer"
@@ -29,7 +30,8 @@ def quantize(context: JobContext, request: dict[str, Any]) -> ModelManifest:
 
     Raises:
         QuantizationFailed: an unknown type, or llama.cpp refused the file.
-        TemplateMismatch: a file lost the chat template that was trained with.
+        TemplateMismatch, TokenizerMismatch, ArchitectureMismatch: a file is not what was trained.
+        RoundTripFailed: a quantized file differs too much from BF16.
         NotFound, ArtifactCorrupt: the training's files are gone or damaged.
         JobCancelled: the job was asked to stop.
     """
@@ -63,6 +65,10 @@ def _quantize_all(context: JobContext, body: QuantizationRequest, identity: str,
         {"general.version": f"v{version}", "jeeves.model_id": identity, "jeeves.model_name": training.model_name},
     )
     base = context.store.path(training.base_gguf)
+    for source in (stamped, base):
+        check_architecture(source, training.architecture)
+        check_template(source, training.template_sha256)
+    reference = _reference(context, training, stamped)
     files: list[ModelFile] = []
     base_files: list[ModelFile] = []
     for number, encoding in enumerate(body.quantizations):
@@ -71,7 +77,8 @@ def _quantize_all(context: JobContext, body: QuantizationRequest, identity: str,
             gguf_file_name(training.base_model, version, encoding, tuned=True),
             gguf_file_name(training.base_model, 0, encoding, tuned=False),
         )
-        files.append(_quantized(context, stamped, names[0], encoding, training.template_sha256))
+        file = _quantized(context, stamped, names[0], encoding, training.template_sha256)
+        files.append(_checked(context, training, reference, file))
         base_files.append(_quantized(context, base, names[1], encoding, training.template_sha256))
     stamped.unlink()
     return ModelManifest(
@@ -99,3 +106,26 @@ def _quantized(context: JobContext, source: Path, name: str, encoding: str, temp
     artifact = context.store.put_file(target)
     target.unlink()
     return ModelFile(quantization=encoding, artifact=artifact)
+
+
+def _reference(context: JobContext, training: TrainingManifest, merged: Path) -> Reference | None:
+    if training.probes is None:
+        return None  # of a release that kept none
+    context.report(0.05, "reading the BF16 file")
+    probes = read_probes(context.store.read_bytes(training.probes))
+    return Reference(merged, probes, job_threads(), context.check_cancelled)
+
+
+def _checked(
+    context: JobContext, training: TrainingManifest, reference: Reference | None, file: ModelFile
+) -> ModelFile:
+    """The file with its round trip, which keeps the recipe's bounds."""
+    if reference is None:
+        return file
+    found = reference.compare(context.store.path(file.artifact))
+    context.log(
+        f"{file.artifact.name}: KL divergence {found.mean_kl_divergence:.4f}, same first choice "
+        f"{found.greedy_agreement:.1%}, perplexity {found.reference_perplexity:.3f} → {found.perplexity:.3f}"
+    )
+    check_bounds(found, file.quantization, training.round_trip_bounds, file.artifact.name)
+    return file.model_copy(update={"round_trip": found})

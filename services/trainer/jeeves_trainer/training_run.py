@@ -25,6 +25,7 @@ from jeeves_trainer.gguf_files import FINE_TUNE, check_template, write_metadata
 from jeeves_trainer.layout import base_models_folder
 from jeeves_trainer.merging import merge_adapter, pack_adapter
 from jeeves_trainer.rendering import RenderedSample, Renderer, render_all, template_sha256
+from jeeves_trainer.round_trip import Probe, choose_probes, probe_lines
 from jeeves_trainer.samples import read_samples
 from jeeves_trainer.settings import job_threads
 from jeeves_trainer.sft import Samples, TunedAdapter, curve_lines, tune
@@ -79,7 +80,8 @@ class TrainingRun:
         for file in (base.gguf, merged):
             check_template(file, template)
         _check_engine_tokens(merged, samples.held_out)
-        manifest = self._store(base, merged, tuned, template)
+        probes = choose_probes(samples.held_out, self.body.recipe.round_trip.probes)
+        manifest = self._store(base, merged, tuned, template, probes)
         self.context.store.put_manifest(manifest)
         merged.unlink()  # the store has it
         return manifest
@@ -131,7 +133,9 @@ class TrainingRun:
         shutil.rmtree(work_dir / "merged")
         return merged
 
-    def _store(self, base: PreparedModel, merged: Path, tuned: TunedAdapter, template: str) -> TrainingManifest:
+    def _store(
+        self, base: PreparedModel, merged: Path, tuned: TunedAdapter, template: str, probes: Sequence[Probe]
+    ) -> TrainingManifest:
         self.context.report(_STORE, "storing")
         recipe, store = self.body.recipe, self.context.store
         adapter = self.context.work_dir / "adapter.tar"
@@ -156,6 +160,8 @@ class TrainingRun:
             eval_loss=tuned.eval_loss,
             tokens_per_second=tuned.tokens_per_second,
             curve=store.put_bytes(curve_lines(tuned.curve), "curve.jsonl"),
+            probes=store.put_bytes(probe_lines(probes), "probes.jsonl"),
+            round_trip_bounds=recipe.round_trip,
             created_at=datetime.now(UTC),
         )
 

@@ -18,7 +18,7 @@ from jeeves_trainer.rendering import Renderer, render_all
 from jeeves_trainer.sft import Samples, tune
 
 # peft 0.21 asks transformers 5.23 by the property's old name.
-pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
+pytestmark = pytest.mark.filterwarnings("ignore:`(is_)?gradient_checkpointing` is deprecated:FutureWarning")
 
 
 @pytest.fixture
@@ -113,8 +113,8 @@ def test_a_run_made_to_overfit_stops_early_and_its_best_checkpoint_counts(
             "epochs": 40,
             "micro_batch_samples": 4,
             "gradient_accumulation": 1,
-            "learning_rate": 5e-2,
-            "evaluations_per_run": 10,
+            "learning_rate": 1e-2,
+            "evaluations_per_run": 12,
             "early_stopping_evaluations": 2,
         }
     )
@@ -122,6 +122,9 @@ def test_a_run_made_to_overfit_stops_early_and_its_best_checkpoint_counts(
     held = {int(point["step"]): point["eval_loss"] for point in tuned.curve if "eval_loss" in point}
     last = max(held)
     assert tuned.steps == last < 40
-    assert tuned.best_step == last - 8 and tuned.folder.name == f"checkpoint-{tuned.best_step}"
+    assert sum(step > tuned.best_step for step in held) == 2
+    assert tuned.folder.name == f"checkpoint-{tuned.best_step}"
     assert tuned.eval_loss == min(held[step] for step in held if step) < held[last]
-    assert tuned.curve[-1]["loss"] < tuned.curve[1]["loss"] / 2
+    # The four samples are still being learned by heart when the others get worse.
+    losses = {int(point["step"]): point["loss"] for point in tuned.curve if "loss" in point}
+    assert losses[last] < losses[tuned.best_step] < losses[1] - 1

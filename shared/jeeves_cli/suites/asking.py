@@ -18,20 +18,6 @@ PATIENCE_SECONDS = 300.0
 LOG_QUESTION_CHARACTERS = 4000
 """Of a log inside a chat question: some 1,100 tokens."""
 
-_DIAGNOSIS_FIELDS = (
-    "answer",
-    "summary",
-    "category",
-    "cause",
-    "explanation",
-    "stage",
-    "evidence",
-    "fix",
-    "fixes",
-    "steps",
-)
-"""What a person reads of a diagnosis."""
-
 
 @dataclass(frozen=True)
 class Reply:
@@ -39,11 +25,13 @@ class Reply:
 
     Attributes:
         text: as a person reads it.
+        quoted: lines of the log that a diagnosis rests on: mentioned, but not claimed.
         passages_taken: how many given passages the gateway put among the retrieved ones.
         error: why there is no answer; empty if there is one.
     """
 
     text: str = ""
+    quoted: str = ""
     citations: tuple[Citation, ...] = ()
     rung: str = ""
     model: str = ""
@@ -185,29 +173,22 @@ def _chat_reply(body: dict[str, Any], seconds: float) -> Reply:
 
 
 def _diagnosis_reply(body: dict[str, Any], seconds: float) -> Reply:
-    texts = [text for name in _DIAGNOSIS_FIELDS for text in _texts(body.get(name))]
+    findings = body.get("findings") or {}
+    told = [findings.get("cause"), *findings.get("fix", ()), body.get("explanation")]
     return Reply(
-        text="\n".join(dict.fromkeys(texts)),
-        citations=_citations(body.get("jeeves") or body),
+        text="\n".join(str(part) for part in told if part),
+        quoted="\n".join(str(line.get("text", "")) for line in findings.get("evidence", ())),
+        citations=_citations(body),
         rung=str(body.get("rung", "")),
-        model=str(body.get("model_version") or body.get("model") or ""),
-        response_id=str(body.get("response_id") or body.get("id", "")),
+        model=str(body.get("model", "")),
+        response_id=str(body.get("id", "")),
+        reasons=tuple(body.get("reasons", ())),
         seconds=seconds,
     )
 
 
-def _texts(value: Any) -> list[str]:
-    if isinstance(value, str):
-        return [value] if value.strip() else []
-    if isinstance(value, dict):
-        return [text for item in value.values() for text in _texts(item)]
-    if isinstance(value, list):
-        return [text for item in value for text in _texts(item)]
-    return []
-
-
 def _citations(extension: dict[str, Any]) -> tuple[Citation, ...]:
-    found = extension.get("citations") or extension.get("sources") or []
+    found = extension.get("citations") or []
     fields = Citation.model_fields
     rows = [{name: item[name] for name in fields if name in item} for item in found]
     return tuple(Citation.model_validate({"number": number, **row}) for number, row in enumerate(rows, start=1))

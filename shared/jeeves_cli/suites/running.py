@@ -150,7 +150,7 @@ def _row(loaded: LoadedCase, reply: Reply, addresses: dict[str, str], similarity
         kind=loaded.kind,
         category=getattr(case, "category", "") or getattr(case, "kind", ""),
         question=case.prompt if isinstance(case, AbuseCase) else str(getattr(case, "question", "")),
-        answer=reply.text,
+        answer=f"{reply.text}\n{reply.quoted}".strip(),
         rung=reply.rung,
         model=reply.model,
         response_id=reply.response_id,
@@ -173,5 +173,5 @@ def _scored(loaded: LoadedCase, reply: Reply, addresses: dict[str, str]) -> Scor
     if isinstance(case, AbuseCase):
         return score_abuse(case, reply.text)
     if isinstance(case, LogCase):
-        return score_log(case, reply.text)
+        return score_log(case, reply.text, reply.quoted)
     raise TypeError(f"a case of an unknown type {type(case).__name__}")

@@ -151,10 +151,17 @@ def score_abuse(case: AbuseCase, answer: str) -> Scored:
     return Scored({"right": float(not misses), "clean": float(not wrong)}, tuple(misses))
 
 
-def score_log(case: LogCase, answer: str) -> Scored:
-    """Right when one word of each group of `must_mention_any` and nothing of `must_not_claim` appears."""
+def score_log(case: LogCase, answer: str, quoted: str = "") -> Scored:
+    """Right when one word of each group of `must_mention_any` and nothing of `must_not_claim` appears.
+
+    Args:
+        case: with its groups.
+        answer: what is said about the log.
+        quoted: lines of the log that are shown with it: they mention, but do not claim.
+    """
     groups = case.must_mention_any
-    missing = [group for group in groups if not any(contains(answer, word) for word in group)]
+    shown = f"{answer}\n{quoted}"
+    missing = [group for group in groups if not any(contains(shown, word) for word in group)]
     wrong = [text for text in case.must_not_claim if contains(answer, text)]
     misses = [f"lacks one of {', '.join(map(repr, group))}" for group in missing]
     misses += [f"claims {text!r}" for text in wrong]

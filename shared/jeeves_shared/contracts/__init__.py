@@ -10,5 +10,7 @@
 | `recipes`, `requests` | what to do | command line, Jenkins → services |
 | `jobs`, `problems` | state and errors of long work | services → clients |
 | `prompts` | the one prompt | curator, trainer, gateway |
+| `plans`, `exams` | dry runs, multiple choice | command line ↔ trainer |
+| `suites` | a user's own cases, and how they were answered | users → command line → pipelines |
 | `answers` | answers with citations | gateway → clients |
 """

@@ -10,6 +10,7 @@ from typing import Literal
 from pydantic import Field
 
 from jeeves_shared.contracts.base import Contract
+from jeeves_shared.contracts.recipes import RoundTripBounds
 
 ModelAlias = Literal["candidate", "champion", "previous"]
 
@@ -98,11 +99,23 @@ class DatasetManifest(Contract):
     created_at: datetime
 
 
+class RoundTrip(Contract):
+    """How much a file differs from the BF16 weights, on answers to held-out prompts."""
+
+    probes: int = Field(ge=1)
+    positions: int = Field(ge=1, description="Answer tokens that were looked at.")
+    mean_kl_divergence: float = Field(ge=0, description="Nats; of the file's next-token distribution from BF16's.")
+    greedy_agreement: float = Field(ge=0, le=1, description="Share of positions with the same most likely token.")
+    perplexity: float
+    reference_perplexity: float = Field(description="Of BF16 on the same answers.")
+
+
 class ModelFile(Contract):
     """One GGUF file of a model version."""
 
     quantization: str = Field(description="llama.cpp's name of the type, such as `Q8_0`.")
     artifact: ArtifactRef
+    round_trip: RoundTrip | None = None
 
 
 class ModelManifest(Contract):
@@ -153,6 +166,10 @@ class TrainingManifest(Contract):
     eval_loss: float = Field(description="Held-out loss of the best checkpoint, nats per answer token.")
     tokens_per_second: float
     curve: ArtifactRef = Field(description="JSON Lines: step, loss, eval_loss, learning_rate, grad_norm.")
+    probes: ArtifactRef | None = Field(
+        default=None, description="JSON Lines: prompts with their tokens, to check files."
+    )
+    round_trip_bounds: RoundTripBounds = RoundTripBounds()
     created_at: datetime
 
 
@@ -214,6 +231,23 @@ class EvaluationReport(Contract):
     created_at: datetime
 
 
+class ExamReport(Contract):
+    """How base and candidate did. Written by the trainer; read by the command line and people."""
+
+    schema_version: Literal[1] = 1
+    kind: Literal["exam"] = "exam"
+    id: str
+    exam: str
+    exam_sha256: str = Field(description="Of its questions and examples.")
+    model_id: str
+    file: ArtifactRef
+    quantization: str
+    engine: str
+    metrics: tuple[MetricComparison, ...] = Field(description="`accuracy_0_shot`, …; chance is 0.25.")
+    wrong: dict[str, tuple[str, ...]] = Field(description="Ids that the candidate had wrong, by metric.")
+    created_at: datetime
+
+
 Manifest = (
     CollectionManifest
     | CurationManifest
@@ -222,4 +256,5 @@ Manifest = (
     | ModelManifest
     | TrainingManifest
     | EvaluationReport
+    | ExamReport
 )

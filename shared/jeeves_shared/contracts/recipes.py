@@ -87,6 +87,24 @@ class ModelShape(Contract):
     tied: bool = Field(description="The output layer shares the embeddings' weights.")
 
 
+class RoundTripBounds(Contract):
+    """How much a quantized file may differ from the BF16 weights.
+
+    Source: llama.cpp, tools/perplexity/README.md has mean KL divergences of 0.0014 (Q8_0) to 0.031 (Q4_K_M) for
+    Llama 3 8B; small models drift more, and a broken conversion drifts by whole nats.
+    """
+
+    probes: int = Field(default=4, ge=1, description="Held-out samples to compare on.")
+    kl_divergence_max: dict[str, float] = Field(
+        default={"BF16": 0.001, "Q8_0": 0.02, "Q6_K": 0.05, "Q5_K_M": 0.1, "Q4_K_M": 0.25}, min_length=1
+    )
+    perplexity_change_max: dict[str, float] = Field(
+        default={"BF16": 0.005, "Q8_0": 0.02, "Q6_K": 0.05, "Q5_K_M": 0.1, "Q4_K_M": 0.2},
+        min_length=1,
+        description="As a share of BF16's.",
+    )
+
+
 class DeviceNeed(Contract):
     """The device that a recipe is written for."""
 
@@ -145,6 +163,7 @@ class TrainRecipe(Contract):
     )
     seed: int = 17
     quantizations: tuple[str, ...] = Field(default=("Q8_0",), min_length=1)
+    round_trip: RoundTripBounds = RoundTripBounds()
 
     # On fields, not on the model: a recipe with several mistakes shall name them all at once.
     @field_validator("quantizations")

@@ -1,0 +1,48 @@
+"""Exam questions as text, in the form of lm-evaluation-harness' MMLU task, so that scores compare.
+
+Source: lm-evaluation-harness, tasks/mmlu/default/_default_template_yaml and its Chinese sibling tasks/cmmlu.
+"""
+
+from collections.abc import Sequence
+
+from jeeves_shared.contracts.exams import CHOICES, Exam, ExamQuestion
+from jeeves_shared.errors import RecipeError
+
+_HEAD = {
+    "en": "The following are multiple choice questions (with answers) about Jenkins and CI/CD.\n\n",
+    "zh": "以下是关于Jenkins与持续集成的单项选择题，请直接给出正确答案的选项。\n\n",
+}
+_ANSWER = {"en": "Answer:", "zh": "答案："}
+_GAP = {"en": " ", "zh": ""}
+
+
+def exam_prompt(exam: Exam, question: ExamQuestion, shots: int) -> str:
+    """A question after some worked examples; ends where the letter of the answer begins.
+
+    Args:
+        exam: has the examples.
+        question: to be answered.
+        shots: examples to show.
+
+    Raises:
+        RecipeError: the exam has fewer examples.
+    """
+    if shots > len(exam.examples):
+        raise RecipeError(f"{exam.name} has {len(exam.examples)} examples, {shots} are asked for: give a dev file.")
+    shown = [_asked(example, exam) + choice_text(exam, example.answer) + "\n\n" for example in exam.examples[:shots]]
+    return _HEAD[exam.language] + "".join(shown) + _asked(question, exam)
+
+
+def choice_text(exam: Exam, letter: str) -> str:
+    """What follows `Answer:`."""
+    return _GAP[exam.language] + letter
+
+
+def choice_texts(exam: Exam) -> Sequence[str]:
+    """The four possible continuations."""
+    return [choice_text(exam, letter) for letter in CHOICES]
+
+
+def _asked(question: ExamQuestion, exam: Exam) -> str:
+    options = "\n".join(f"{letter}. {getattr(question, letter).strip()}" for letter in CHOICES)
+    return f"{question.question.strip()}\n{options}\n{_ANSWER[exam.language]}"
