@@ -7,13 +7,12 @@ Exit codes: 0 done · 1 failed · 2 wrong usage or recipe · 3 the gate refused 
 import json
 import sys
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated
 
 import typer
-from pydantic import ValidationError
 from rich.console import Console
 
-from jeeves_cli import curation
+from jeeves_cli import curation, models
 from jeeves_cli import run as run_command
 from jeeves_cli.ask import ask as ask_gateway
 from jeeves_cli.ask import read_batch, stream
@@ -35,29 +34,22 @@ from jeeves_cli.collect import (
 from jeeves_cli.diagnose import diagnose
 from jeeves_cli.display import ConsoleDisplay, evaluation_table, make_display
 from jeeves_cli.endpoints import DEFAULT_PORTS, data_dir
-from jeeves_cli.exams import read_exam, sit_exam
 from jeeves_cli.exits import CommandError, Exit, Terminated
 from jeeves_cli.keys import keys_app, switch_app
 from jeeves_cli.lint import lint
+from jeeves_cli.manifest_files import read_manifest
+from jeeves_cli.models import DEFAULT_EVALUATE, DEFAULT_TRAIN
 from jeeves_cli.pipeline import Pipeline, Recipes
-from jeeves_cli.plans import plan_training
 from jeeves_cli.recipes import load_recipe
 from jeeves_cli.retrain import retrain
 from jeeves_cli.search import search
-from jeeves_cli.suites.command import evaluate_suites
 from jeeves_shared.contracts.answers import Answer
-from jeeves_shared.contracts.base import Contract
 from jeeves_shared.contracts.manifests import (
     CollectionManifest,
     DatasetManifest,
-    EvaluationReport,
     IndexManifest,
-    ModelManifest,
-    TrainingManifest,
 )
 from jeeves_shared.contracts.recipes import CurateRecipe, EvaluateRecipe, TrainRecipe
-
-C = TypeVar("C", bound=Contract)
 
 STARTER_QUESTION = "How do I keep a secret out of the console log?"
 
@@ -71,6 +63,7 @@ app.command("lint")(lint)
 app.command("retrain")(retrain)
 app.command("search")(search)
 curation.register(app)
+models.register(app)
 app.command("diagnose")(diagnose)
 
 CollectFile = Annotated[Path, typer.Option("--collect-recipe")]
@@ -79,9 +72,6 @@ TrainFile = Annotated[Path, typer.Option("--train-recipe")]
 EvaluateFile = Annotated[Path, typer.Option("--evaluate-recipe")]
 
 DEFAULT_CURATE = JOBS_DIR / "curate" / "default.yaml"
-DEFAULT_TRAIN = JOBS_DIR / "train" / "smollm2-135m-cpu.yaml"
-DEFAULT_EXAM = JOBS_DIR / "evaluate" / "exams" / "jenkins-cicd-en-test.csv"
-DEFAULT_EVALUATE = JOBS_DIR / "evaluate" / "default.yaml"
 
 
 def run() -> None:
@@ -102,15 +92,6 @@ def run() -> None:
         print(f"jeeves: {exc.format_message()} `jeeves --help` shows what there is.", file=sys.stderr)
         sys.exit(Exit.USAGE)
     sys.exit(code or 0)
-
-
-def _read_manifest(contract: type[C], path: Path) -> C:
-    try:
-        return contract.model_validate_json(path.read_bytes())
-    except OSError as exc:
-        raise CommandError(f"{path} cannot be read: {exc.strerror}.", Exit.USAGE) from exc
-    except ValidationError as exc:
-        raise CommandError(f"{path} is not a {contract.__name__}: run the step before again.", Exit.USAGE) from exc
 
 
 @app.command("up")
@@ -199,7 +180,7 @@ def index(
 ) -> int:
     """Build the search index of a collection."""
     steps = Pipeline(make_display(as_json))
-    manifest = steps.build_index(load_recipe(CurateRecipe, recipe), _read_manifest(CollectionManifest, collection))
+    manifest = steps.build_index(load_recipe(CurateRecipe, recipe), read_manifest(CollectionManifest, collection))
     if serve:
         steps.serve_index(manifest)
     give(manifest, out, as_json)
@@ -218,127 +199,11 @@ def curate(
     """Make training and evaluation samples."""
     manifest = Pipeline(make_display(as_json)).curate(
         load_recipe(CurateRecipe, recipe),
-        _read_manifest(CollectionManifest, collection),
-        _read_manifest(IndexManifest, index),
-        _read_manifest(DatasetManifest, previous) if previous else None,
+        read_manifest(CollectionManifest, collection),
+        read_manifest(IndexManifest, index),
+        read_manifest(DatasetManifest, previous) if previous else None,
     )
     give(manifest, out, as_json)
-    return Exit.OK
-
-
-@app.command("train")
-def train(
-    dataset: Annotated[Path, typer.Option(help="Manifest of the data set.")],
-    recipe: Annotated[Path, typer.Option("--recipe")] = DEFAULT_TRAIN,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Check and estimate only; exit 2 if it cannot run.")
-    ] = False,
-    out: Out = None,
-    as_json: AsJson = False,
-) -> int:
-    """Tune the base model and merge the adapter."""
-    if dry_run:
-        return plan_training(load_recipe(TrainRecipe, recipe), _read_manifest(DatasetManifest, dataset), as_json)
-    manifest = Pipeline(make_display(as_json)).train(
-        load_recipe(TrainRecipe, recipe), _read_manifest(DatasetManifest, dataset)
-    )
-    give(manifest, out, as_json)
-    return Exit.OK
-
-
-@app.command("quantize")
-def quantize(
-    training: Annotated[Path, typer.Option(help="Manifest of the training.")],
-    quantization: Annotated[list[str] | None, typer.Option("--type", help="llama.cpp's name, such as Q8_0.")] = None,
-    out: Out = None,
-    as_json: AsJson = False,
-) -> int:
-    """Quantize the tuned model to GGUF files and register it as candidate."""
-    manifest = Pipeline(make_display(as_json)).quantize(
-        _read_manifest(TrainingManifest, training), tuple(quantization or ["Q8_0"])
-    )
-    give(manifest, out, as_json)
-    return Exit.OK
-
-
-@app.command("evaluate")
-def evaluate(
-    model: Annotated[Path | None, typer.Option(help="Manifest of the model.")] = None,
-    dataset: Annotated[Path | None, typer.Option(help="Manifest of the data set.")] = None,
-    recipe: Annotated[Path, typer.Option("--recipe")] = DEFAULT_EVALUATE,
-    quantization: Annotated[str, typer.Option("--type")] = "Q8_0",
-    suite: Annotated[
-        list[Path] | None, typer.Option("--suite", help="Instead: your own cases (JSONL), put to the running gateway.")
-    ] = None,
-    base: Annotated[Path | None, typer.Option("--base", help="Folder of the suite's logs.")] = None,
-    at_least: Annotated[
-        list[str] | None, typer.Option("--at-least", help="KIND.METRIC=SHARE; exit 3 if the suite stays below.")
-    ] = None,
-    out: Out = None,
-    as_json: AsJson = False,
-) -> int:
-    """Compare base, champion and candidate on the quantized file; exit 3 if the gate refuses. Or run a suite."""
-    if suite:
-        return evaluate_suites(suite, base=base, at_least=at_least or (), out=out, as_json=as_json)
-    if model is None or dataset is None:
-        raise CommandError("Give --model and --dataset, or --suite FILE.jsonl.", Exit.USAGE)
-    display = make_display(as_json)
-    report = Pipeline(display).evaluate(
-        load_recipe(EvaluateRecipe, recipe),
-        _read_manifest(ModelManifest, model),
-        quantization,
-        _read_manifest(DatasetManifest, dataset),
-    )
-    give(report, out, as_json)
-    if isinstance(display, ConsoleDisplay):
-        display.console.print(evaluation_table(report))
-        for condition in report.gate:
-            display.line(f"  {'✓' if condition.passed else '✗'} {condition.name}: {condition.reason}")
-    return Exit.OK if report.passed else Exit.GATE_REFUSED
-
-
-@app.command("exam")
-def exam(
-    model: Annotated[Path, typer.Option(help="Manifest of the model.")],
-    file: Annotated[Path, typer.Option("--exam", help="CSV: id,question,A,B,C,D,answer,explanation.")] = DEFAULT_EXAM,
-    examples: Annotated[Path | None, typer.Option(help="CSV of worked examples; else …-dev.csv beside it.")] = None,
-    shots: Annotated[list[int] | None, typer.Option(help="Examples before each question.")] = None,
-    language: Annotated[str, typer.Option(help="en or zh: words around the question.")] = "en",
-    quantization: Annotated[str, typer.Option("--type")] = "Q8_0",
-    out: Out = None,
-    as_json: AsJson = False,
-) -> int:
-    """Put a multiple-choice exam to base and candidate, by log-likelihood on the quantized file."""
-    given = read_exam(file, examples, language)
-    wanted = tuple(shots) if shots else (0, 5)
-    report = sit_exam(given, _read_manifest(ModelManifest, model), quantization, wanted, as_json)
-    _give(report, out, as_json)
-    return Exit.OK
-
-
-@app.command("promote")
-def promote(
-    model: Annotated[Path, typer.Option(help="Manifest of the model.")],
-    report: Annotated[Path, typer.Option(help="Its evaluation report, passed.")],
-    reason: Annotated[str, typer.Option(help="For the audit trail.")] = "jeeves promote",
-    as_json: AsJson = False,
-) -> int:
-    """Shift the gateway to a model that passed its gate, and make it the champion."""
-    evaluation = _read_manifest(EvaluationReport, report)
-    if not evaluation.passed:
-        raise CommandError("The gate refused this model: it is not promoted.", Exit.GATE_REFUSED)
-    served, _ = Pipeline(make_display(as_json)).promote(_read_manifest(ModelManifest, model), evaluation, reason)
-    give(served, None, as_json)
-    return Exit.OK
-
-
-@app.command("rollback")
-def rollback(as_json: AsJson = False) -> int:
-    """Go back to the previous champion."""
-    served = Pipeline(make_display(as_json)).rollback()
-    give(served, None, as_json)
-    if not as_json:
-        print(f"serving {served.name} v{served.version} ({served.quantization})")
     return Exit.OK
 
 

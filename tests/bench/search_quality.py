@@ -70,7 +70,8 @@ def collect(folder: Path, work: Path, characters_max: int, characters_min: int) 
             wait=time.sleep,
             report=lambda *_: None,
         )
-        pages = [page for page in TreeFiles(source, workplace).pages(Past(None, {}, lambda _: None)) if isinstance(page, Page)]
+        read = TreeFiles(source, workplace).pages(Past(None, {}, lambda _: None))
+        pages = [page for page in read if isinstance(page, Page)]
     documents = [content for page in pages for item in page.items for content in item.content]
     found = sorted((item for item in documents if isinstance(item, Document)), key=lambda item: item.source_path)
     return [section for document in found for section in split_document(document, characters_max, characters_min)]
