@@ -1,4 +1,4 @@
-"""Feedback that a person has reviewed. Written by the gateway's export; read by the collector."""
+"""Feedback that a reviewer released. Exported by the gateway as JSON Lines, read by the collector."""
 
 from typing import Literal
 
@@ -10,13 +10,18 @@ Rating = Literal["up", "down"]
 
 
 class FeedbackItem(Contract):
-    """One line of an export (JSON Lines)."""
+    """One line of an export: an answer, what a user said about it, and what a reviewer made of it.
 
-    id: str
+    It becomes a pair for training if somebody reviewed it and it has a right answer: the corrected one, or the answer
+    itself where the rating is `up`.
+    """
+
+    schema_version: Literal[1] = 1
+    id: str = Field(min_length=1, description="Of the feedback, unique for the gateway.")
     question: str
     answer: str = Field(description="As it was given.")
-    corrected_answer: str = Field(default="", description="What it should have been; empty if it was right.")
+    corrected_answer: str = Field(default="", description="By the reviewer; empty if there is none.")
     rating: Rating
-    reason: str = ""
-    reviewed_by: str = Field(description="Id of the key that reviewed it.")
-    response_id: str
+    reason: str = Field(default="", description="In the user's words; empty if none was given.")
+    reviewed_by: str = Field(default="", description="Who released it; empty: nobody, and it is not used.")
+    response_id: str = Field(default="", description="Of the answer, for its lineage.")
