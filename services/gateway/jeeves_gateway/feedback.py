@@ -189,7 +189,7 @@ class Feedback:
     def export(self) -> list[FeedbackItem]:
         """What was accepted, oldest first."""
         return [
-            FeedbackItem(**{name: getattr(row, name) for name in FeedbackItem.model_fields})
+            FeedbackItem.model_validate(row.model_dump(include=set(FeedbackItem.model_fields)))
             for row in self.listed("accepted", 100_000)
         ]
 

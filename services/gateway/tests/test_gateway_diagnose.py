@@ -28,7 +28,7 @@ STAGES = (
     "Running on agent-7 in /home/ada/workspace/app\n[Pipeline] {\n[Pipeline] stage\n[Pipeline] { (Checkout)\n"
     "Cloning https://ada:hunter2-s3cret@git.example.org/app.git\n[Pipeline] }\n[Pipeline] // stage\n"
     "[Pipeline] stage\n[Pipeline] { (Build)\n+ export DEPLOY_TOKEN=tk-93hf83hf83\n+ make\n"
-    "/tmp/hook.sh: line 3: mvn: command not found\necho tk-93hf83hf83 | base64\n"
+    "/srv/run.sh: line 3: mvn: command not found\necho tk-93hf83hf83 | base64\n"
     "[Pipeline] }\n[Pipeline] // stage\n[Pipeline] stage\n[Pipeline] { (Deploy)\n"
     'Stage "Deploy" skipped due to earlier failure(s)\n[Pipeline] }\n[Pipeline] // stage\n[Pipeline] }\n'
     "[Pipeline] // node\n[Pipeline] End of Pipeline\nERROR: script returned exit code 127\nFinished: FAILURE\n"
