@@ -14,6 +14,7 @@ class Build {
     final List<String> secrets = new CopyOnWriteArrayList<>()
     final List<String> log = Collections.synchronizedList([])
     final List<Process> processes = new CopyOnWriteArrayList<>()
+    final Set<String> leased = Collections.synchronizedSet([] as Set)
     final Set<String> lostAgents = Collections.synchronizedSet([] as Set)
     final Map<String, Map> answers = new ConcurrentHashMap<>()
     final PrintStream out
@@ -47,6 +48,15 @@ class Build {
             log << line
             event('log', [line: line])
         }
+    }
+
+    /** A workspace that no one else uses at the moment: the agent's own, else the same with @2, @3, … */
+    synchronized File lease(String agent) {
+        String name = (1..100).collect { it == 1 ? agent : "${agent}@${it}".toString() }.find { !(it in leased) }
+        leased << name
+        File folder = new File(state, "workspaces/${name}")
+        folder.mkdirs()
+        folder
     }
 
     /** Results only get worse. */

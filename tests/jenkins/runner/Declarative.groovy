@@ -187,10 +187,13 @@ class Declarative {
         }
         Map agent = agents.find { !(it.name in build.lostAgents) } as Map
         if (agent == null) throw new AgentLost(agents[0].name as String)
-        File folder = new File(build.state, "workspaces/${agent.name}")
-        folder.mkdirs()
-        build.event('agent', [name: agent.name, stage: context.path])
-        body.call(context.with(agent: agent, folder: folder, env: context.env + [NODE_NAME: agent.name.toString(), WORKSPACE: folder.path]))
+        File folder = build.lease(agent.name as String)
+        try {
+            build.event('agent', [name: agent.name, stage: context.path])
+            return body.call(context.with(agent: agent, folder: folder, env: context.env + [NODE_NAME: agent.name.toString(), WORKSPACE: folder.path]))
+        } finally {
+            build.leased.remove(folder.name)
+        }
     }
 
     /** `a && b`, `a || b`, `!a`, as Jenkins' label expressions without parentheses. */
