@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from jeeves_shared.contracts.manifests import DatasetManifest, EvaluationReport, ModelManifest, TrainingManifest
 from jeeves_trainer.curve_picture import curve_svg
 
-Table = tuple[tuple[str, ...], list[tuple[str, ...]]]
+Table = tuple[tuple[str, ...], Sequence[tuple[str, ...]]]
 
 _LIMITS = (
     "Answers are meant to rest on retrieved passages: without them the model invents.",
