@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from jeeves_cli.ask import read_batch
 from jeeves_cli.endpoints import data_dir
@@ -124,15 +123,12 @@ def _show(console: Console, manifest: IndexManifest, hits: "list[Hit]") -> None:
     if not hits:
         console.print("Nothing found.")
         return
-    table = Table(caption=f"{manifest.id}: {manifest.sections} sections of {manifest.documents} documents")
-    for name in ("", "score", *_why(hits[0])):
-        table.add_column(name, justify="right")
-    table.add_column("where", overflow="fold")
     for hit in hits:
         passage = hit.passage
+        figures = "  ".join(f"{name} {value:.2f}" for name, value in _why(hit).items())
         snippet = " ".join(passage.text.split())[:_SNIPPET_CHARACTERS]
-        heading = f"[bold]{escape(passage.title)} › {escape(passage.section)}[/bold]"
-        where = f"{heading}\n{escape(passage.url or passage.source_path)}\n{escape(snippet)}"
-        figures = [f"{value:.2f}" for value in (hit.score, *_why(hit).values())]
-        table.add_row(str(hit.rank), *figures, where)
-    console.print(table)
+        console.print(f"[bold]{hit.rank}. {escape(passage.title)} › {escape(passage.section)}[/bold]  {hit.score:.2f}")
+        console.print(f"   {escape(passage.url or passage.source_path)}", soft_wrap=True)
+        console.print(f"   [dim]{figures}[/dim]", soft_wrap=True)
+        console.print(f"   {escape(snippet)}")
+    console.print(f"{manifest.id}: {manifest.sections} sections of {manifest.documents} documents")
