@@ -167,7 +167,7 @@ class Answerer:
         if not draft.searched and asks_for_private_data(draft.request.question):
             text = private_text(draft.request.question, retrieved.documents, retrieved.sections)
             return self._refuse(draft, "private-data", text)
-        judgement = judge(draft.question, retrieved.found, () if draft.searched else retrieved.unknown)
+        judgement = judge(draft.question, retrieved, heed_unknown=not draft.searched)
         draft.strong = judgement.strong
         if judgement.enough:
             return []

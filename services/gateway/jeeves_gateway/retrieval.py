@@ -12,6 +12,7 @@ from jeeves_shared.artifacts import ArtifactStore
 from jeeves_shared.contracts.documents import Passage
 from jeeves_shared.contracts.manifests import IndexManifest
 from jeeves_shared.errors import JeevesError
+from jeeves_shared.search import Topicality
 
 HITS = 8
 """Sections looked at: three go into the prompt, the others can still be quoted."""
@@ -55,6 +56,9 @@ class SearchableIndex(Protocol):
     def unknown_identifiers(self, question: str) -> list[str]:
         """Identifiers of the question that occur nowhere."""
 
+    def topicality(self, question: str) -> Topicality:
+        """Whether the question speaks of what the index is about."""
+
     def close(self) -> None:
         """Give the file back."""
 
@@ -71,6 +75,7 @@ class Retrieved:
     sections: int
     found: tuple[FoundSection, ...]
     unknown: tuple[str, ...]
+    topicality: Topicality
 
 
 @dataclass(slots=True, eq=False)
@@ -150,6 +155,7 @@ class Library:
         try:
             found = await asyncio.to_thread(opened.index.search, question, HITS)
             unknown = await asyncio.to_thread(opened.index.unknown_identifiers, question)
+            topicality = await asyncio.to_thread(opened.index.topicality, question)
         finally:
             opened.readers -= 1
             opened.close_if_unused()
@@ -160,6 +166,7 @@ class Library:
             sections=opened.index.sections,
             found=tuple(found),
             unknown=tuple(unknown),
+            topicality=topicality,
         )
 
     def close(self) -> None:

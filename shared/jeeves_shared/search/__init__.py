@@ -11,6 +11,6 @@
 
 from jeeves_shared.search.builder import Section, build_index
 from jeeves_shared.search.errors import EmbedderMissing, IndexUnusable
-from jeeves_shared.search.reader import Hit, SearchIndex
+from jeeves_shared.search.reader import Hit, SearchIndex, Topicality
 
-__all__ = ["EmbedderMissing", "Hit", "IndexUnusable", "SearchIndex", "Section", "build_index"]
+__all__ = ["EmbedderMissing", "Hit", "IndexUnusable", "SearchIndex", "Section", "Topicality", "build_index"]

@@ -33,7 +33,7 @@ from jeeves_shared.search.embedding import EMBEDDER, TokenEmbedder, load_embedde
 from jeeves_shared.search.errors import IndexUnusable
 from jeeves_shared.search.lexical import Lexicon, Question, coverage, heading_agreement
 from jeeves_shared.search.schema import K1, SCHEMA_VERSION, rarity
-from jeeves_shared.search.tokens import identifiers, tokens
+from jeeves_shared.search.tokens import content_tokens, identifiers, tokens
 from jeeves_shared.search.vectors import Positions, SectionVectors, Vector, top
 
 WEIGHT_SIMILARITY = 1.0
@@ -75,6 +75,19 @@ class Hit:
     heading: float
     prior: float
     passage: Passage
+
+
+@dataclass(frozen=True)
+class Topicality:
+    """Whether a question speaks of what the index is about, whatever was found for it.
+
+    Attributes:
+        domain: cosine of the question and the mean of all sections, in [-1, 1].
+        strangeness: mean rarity of the question's content terms as a share of that of an unknown term, in [0, 1].
+    """
+
+    domain: float
+    strangeness: float
 
 
 @dataclass(frozen=True)
@@ -171,6 +184,23 @@ class SearchIndex:
             )
             for rank, candidate in enumerate(best, start=1)
         ]
+
+    def topicality(self, question: str) -> Topicality:
+        """How far a question is from what the index is about.
+
+        Args:
+            question: as a person typed it.
+        """
+        terms = [token.term for token in content_tokens(question)]
+        if not terms:
+            return Topicality(domain=0.0, strangeness=1.0)
+        vector: Vector = self._embedder.embed([question], self._token_weights)[0]
+        with self._connection() as connection:
+            rarities = [rarity(_frequency(connection, term), self.sections) for term in terms]
+        return Topicality(
+            domain=self._vectors.domain(vector),
+            strangeness=sum(rarities) / len(rarities) / rarity(0, self.sections),
+        )
 
     def unknown_identifiers(self, question: str) -> list[str]:
         """Identifiers in a question that occur nowhere in the index: likely made up, or misspelt."""

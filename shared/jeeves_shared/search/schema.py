@@ -11,7 +11,7 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 COLUMN_WEIGHTS = (3.0, 3.0, 1.0, 0.5)
 """Term frequency weights of title, headings, body and parts of compounds; flat between 2 and 4."""
@@ -61,6 +61,7 @@ page_contributions   float16  beside it
 section_pages        uint32   page of each section
 token_weights        float32  of the embedding's vocabulary
 vectors              float16  sections x dimensions; by cluster when `centres` is there
+centre               float32  unit vector of the mean of all sections
 centres, cluster_starts, vector_position, vector_rank   see `vectors`
 """
 

@@ -34,8 +34,9 @@ def vector_arrays(vectors: npt.NDArray[np.float16]) -> dict[str, Array]:
     Args:
         vectors: unit vectors in the order of the sections, shape (sections, dimensions).
     """
+    centre = {"centre": _unit(vectors.mean(axis=0, dtype=np.float64))}
     if len(vectors) <= DENSE_MAX:
-        return {"vectors": vectors}
+        return {"vectors": vectors, **centre}
     centres = _cluster(vectors)
     cluster = _nearest_centre(vectors, centres)
     order = np.argsort(cluster, kind="stable")
@@ -47,7 +48,12 @@ def vector_arrays(vectors: npt.NDArray[np.float16]) -> dict[str, Array]:
         "vector_position": order.astype("<u4"),
         "vector_rank": rank,
         "vectors": vectors[order],
+        **centre,
     }
+
+
+def _unit(vector: npt.NDArray[np.float64]) -> Vector:
+    return (vector / max(float(np.linalg.norm(vector)), 1e-9)).astype(np.float32)
 
 
 def _cluster(vectors: npt.NDArray[np.float16]) -> Vector:
@@ -111,6 +117,14 @@ class SectionVectors:
         )
         found: Positions = place[np.concatenate(rows)[top(similarity, count)]].astype(np.intp)
         return found
+
+    def domain(self, question: Vector) -> float:
+        """Cosine of a question and the mean of all sections: whether it speaks of what they speak of.
+
+        Args:
+            question: unit vector.
+        """
+        return float(np.vecdot(self._arrays["centre"], question))
 
     def similarity(self, question: Vector, positions: Positions) -> Vector:
         """Cosines of a question and some sections.
