@@ -128,8 +128,10 @@ def _build_parts(settings: GatewaySettings, open_index: OpenIndex, metrics: Gate
         ),
         metrics=metrics,
         drain_seconds=settings.drain_seconds,
-        external=_external(settings, upstream, metrics) if settings.gateway_engine_url else None,
+        external=_external(settings, upstream) if settings.gateway_engine_url else None,
     )
+    # Asked for when it is scraped: an old engine that ends after a swap must not say that the new one is down.
+    metrics.engine_up.set_function(lambda: float(room.engine is not None and room.engine.ready))
     return Parts(
         record=record,
         doorkeeper=Doorkeeper(record, settings.bootstrap_key, anonymous_on_loopback=settings.loopback),
@@ -188,7 +190,7 @@ def _spec(settings: GatewaySettings, path: Path, metadata: GgufMetadata, name: s
     )
 
 
-def _external(settings: GatewaySettings, upstream: Upstream, metrics: GatewayMetrics) -> ExternalEngine:
+def _external(settings: GatewaySettings, upstream: Upstream) -> ExternalEngine:
     name = settings.gateway_engine_model
     key = settings.gateway_engine_key
     return ExternalEngine(
@@ -200,7 +202,6 @@ def _external(settings: GatewaySettings, upstream: Upstream, metrics: GatewayMet
         ),
         upstream=upstream,
         clock=time.monotonic,
-        metrics=metrics,
     )
 
 

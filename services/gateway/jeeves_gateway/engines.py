@@ -203,7 +203,6 @@ class LocalEngine:
             self.problem = ""
             self._ready.set()
             self._settled.set()
-            self._metrics.engine_up.set(1)
             logger.info("engine ready", extra={"model": self.model.id, "pid": process.pid})
             reason = await self._watch(process)
             self.problem = f"the engine was stopped: {reason}"
@@ -215,7 +214,6 @@ class LocalEngine:
         finally:
             self._ready.clear()
             self._settled.set()
-            self._metrics.engine_up.set(0)
             await process.stop()
         return reason
 
@@ -249,7 +247,6 @@ class ExternalEngine:
         endpoint: where it is.
         upstream: for the health check.
         clock: monotonic seconds.
-        metrics: gets its state.
     """
 
     def __init__(
@@ -259,7 +256,6 @@ class ExternalEngine:
         *,
         upstream: Upstream,
         clock: Callable[[], float],
-        metrics: GatewayMetrics,
     ) -> None:
         self.model = model
         self.endpoint = endpoint
@@ -269,7 +265,6 @@ class ExternalEngine:
         self.ready = False
         self._asked = asyncio.Event()
         self._upstream = upstream
-        self._metrics = metrics
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -294,7 +289,6 @@ class ExternalEngine:
         while True:
             self.ready = await self._upstream.answers(self.endpoint)
             self.problem = "" if self.ready else "the external engine does not answer"
-            self._metrics.engine_up.set(int(self.ready))
             self._asked.set()
             await asyncio.sleep(_HEALTH_EVERY_SECONDS)
 

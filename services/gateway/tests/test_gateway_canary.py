@@ -85,8 +85,7 @@ class Beside:
 
     def __init__(self, model: ServedModel) -> None:
         self.engine = ExternalEngine(
-            model, Endpoint("http://127.0.0.1:9/v1", {}, "x"), upstream=Upstream(1, 1), clock=lambda: 0.0,
-            metrics=GatewayMetrics(CollectorRegistry()),
+            model, Endpoint("http://127.0.0.1:9/v1", {}, "x"), upstream=Upstream(1, 1), clock=lambda: 0.0
         )  # fmt: skip
         self.engine.ready = True
 

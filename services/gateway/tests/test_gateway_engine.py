@@ -179,6 +179,9 @@ def test_swap_and_rollback_under_load_drop_nothing(gateway_process: Process, tun
     assert {event["jeeves"]["rung"] for event in last} == {"full"}
     assert {event["model"] for event in last} == {base, tuned["model"]["id"]}
     until(lambda: len(gateway.engines()) == 1 and gateway.engines() != first)
+    assert "jeeves_gateway_engine_up 1.0" in gateway.http.get("/metrics").text, (
+        "the old engine's end is not the new one's"
+    )
     assert gateway.resident_bytes() < RESIDENT_MAX_BYTES
 
 
