@@ -38,11 +38,15 @@ install-test:
 
 .PHONY: test
 test: install-test ## Run every test that this machine can run.
-	$(BIN)/python -m pytest -m "not docker and not gpu" $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -m "not docker and not gpu and not builds" $(PYTEST_ARGS)
 
 .PHONY: test-quick
 test-quick: install-test ## Run the tests that take seconds.
 	$(BIN)/python -m pytest -m "not slow and not e2e and not docker and not gpu" $(PYTEST_ARGS)
+
+.PHONY: test-builds
+test-builds: install-test ## Execute the Jenkinsfile against real services: a champion, nothing to do, refusals.
+	$(BIN)/python -m pytest -m builds tests/jenkins $(PYTEST_ARGS)
 
 .PHONY: test-containers
 test-containers: install-test ## Build the images and run them on a Docker engine (root, Debian).

@@ -17,7 +17,7 @@ sys.path.insert(0, str(ROOT / "tests" / "e2e"))
 
 from bundle_process import JEEVES, BundleProcess, environment, free_ports  # noqa: E402
 
-pytestmark = [pytest.mark.e2e, pytest.mark.slow]
+pytestmark = [pytest.mark.builds, pytest.mark.e2e, pytest.mark.slow]
 STARTER_PACK = ROOT / "training-jobs" / "starter-pack"
 RECIPES = ROOT / "tests" / "e2e" / "recipes"
 AGENTS = [{"name": "cpu-1", "labels": ["jeeves"]}]
