@@ -50,7 +50,7 @@ def file_source(kind: str, folder: Path) -> dict[str, Any]:
         return {"type": "feedback", "name": "f", "location": str(folder / "f.jsonl")}
     if kind == "pairs":
         for number in range(40):
-            rows = "".join(f'"Why {number}-{row}?",Because.,\n' for row in range(100))
+            rows = "".join(f'"Why {number}-{row}?",Because.,t/page.adoc\n' for row in range(100))
             (folder / f"p{number:02d}.csv").write_text(f"question,answer,source_path\n{rows}")
         return {"type": "pairs", "name": "p", "location": str(folder)}
     tree = folder / "tree"
@@ -94,7 +94,7 @@ def kill_in_the_middle(service: Any, source: dict[str, Any], is_middle: Callable
     service.kill()
     service.start()
     ended: dict[str, Any] = service.wait(job["id"])
-    assert ended["state"] == "succeeded", ended
+    assert ended["state"] == "succeeded", ended["error"]
     assert ended["attempt"] == 2
     return ended
 

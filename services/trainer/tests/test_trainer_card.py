@@ -90,7 +90,7 @@ async def test_both_forms_hold_what_is_known(tmp_path, store, training, make_mod
     make_report(store, model.id, passed=False)
     found = await cards(tmp_path, model)
     page, text = found["html"].text, found["markdown"].text
-    for part in (artifact.sha256, "KL 0.0031", "3.000 → 2.200", "the gate refused", "key_facts_improve", "dataset-0"):
+    for part in (artifact.sha256, "KL 0.0031", "3.000 → 2.200", "the gate refused", "answers_improve", "dataset-0"):
         assert part in page and part in text, part
     assert "<script>" not in page and "default-src 'none'" in found["html"].headers["content-security-policy"]
     front = yaml.safe_load(text.split("---\n")[1])
