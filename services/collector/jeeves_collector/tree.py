@@ -13,6 +13,7 @@ from jeeves_collector.asciidoc.references import Target
 from jeeves_collector.drops import Dropped, DropReason
 from jeeves_collector.encoding import decode
 from jeeves_collector.markdown import FrontMatter, first_heading, scan_fences, split_front_matter
+from jeeves_collector.static_sites import find_static_site
 from jeeves_collector.walk import Tree
 from jeeves_shared.contracts.documents import DocumentKind
 from jeeves_shared.contracts.recipes import TreeSource
@@ -67,11 +68,16 @@ class TreeReader:
     def __init__(self, source: TreeSource, tree: Tree) -> None:
         self._source = source
         self._tree = tree
-        components = tree.components if source.layout != "plain" else ()
-        self._antora = find_components(tree.root, list(components)) if source.layout != "plain" else AntoraSite(())
+        components = tree.components if source.layout in ("auto", "antora") else ()
+        self._antora = find_components(tree.root, list(components)) if components else AntoraSite(())
         names = frozenset(component.name for component in self._antora.components)
         self._site: KnownSite | None = known_site(source.name, source.address, names)
         self._addresses = Addresses(source.address, source.location, self._site)
+        self._static = (
+            find_static_site(tree.root, asked=source.layout == "site")
+            if source.layout in ("auto", "site") and not self._antora.components
+            else None
+        )
         self._navigation = self._antora.navigation()
         self._title_in = lru_cache(maxsize=None)(title_in)
         self._included = lru_cache(maxsize=256)(_read_text)
@@ -102,10 +108,17 @@ class TreeReader:
             sha256=hashlib.sha256(data).hexdigest(),
             title=title or path.stem.replace("-", " ").replace("_", " ").strip().capitalize() or path.stem,
             section_path=self._section_path(path, relative, place),
-            url=self._addresses.of(PurePosixPath(relative), place),
+            url=self._address(PurePosixPath(relative), place, front_matter),
             kind=self._kind(relative, place),
             body=body,
         )
+
+    def _address(self, relative: PurePosixPath, place: Place | None, front_matter: FrontMatter) -> str:
+        if self._static is None or not self._source.address:
+            return self._addresses.of(relative, place)
+        path = self._static.path_of(relative, front_matter.fields)
+        published = path or self._static.pages / f"index{relative.suffix}" == relative
+        return f"{self._source.address.rstrip('/')}/{path}" if published else ""
 
     def _refuse_by_name(self, relative: PurePosixPath, place: Place | None) -> None:
         if relative.name in ("nav.adoc", "_nav.adoc"):

@@ -100,6 +100,52 @@ def test_other_addresses(collector: Any, write_tree: Any) -> None:
     assert plain["src/docs/handbook/modules/m/pages/p.adoc"].provenance.url == ""
 
 
+def test_addresses_of_an_awestruct_site(collector: Any, write_tree: Any) -> None:
+    files = {
+        "Rakefile": "task :default\n",
+        "content/index.adoc": f"---\nlayout: home\ntitle: Home\n---{BODY}",
+        "content/doc/book/index.adoc": f"---\ntitle: Book\n---{BODY}",
+        "content/doc/book/pipeline.adoc": f"= Pipeline{BODY}",
+        "content/blog/2016/2016-01-07-code-of-conduct.adoc": f"= Conduct{BODY}",
+        "content/blog/2017/02/2017-02-01-maven.md": f"# Maven{BODY}",
+        "content/moved.adoc": f"---\ntitle: Moved\npermalink: /else/where/\n---{BODY}",
+        "README.adoc": f"= How to build{BODY}",
+    }
+    documents = collector.documents(collector.collect(tree(write_tree(files), address="https://site.example.org/")))
+    assert {path.removeprefix("src/"): one.provenance.url for path, one in documents.items()} == {
+        "README.adoc": "",
+        "content/blog/2016/2016-01-07-code-of-conduct.adoc": (
+            "https://site.example.org/blog/2016/01/07/code-of-conduct/"
+        ),
+        "content/blog/2017/02/2017-02-01-maven.md": "https://site.example.org/blog/2017/02/01/maven/",
+        "content/doc/book/index.adoc": "https://site.example.org/doc/book/",
+        "content/doc/book/pipeline.adoc": "https://site.example.org/doc/book/pipeline/",
+        "content/index.adoc": "https://site.example.org/",
+        "content/moved.adoc": "https://site.example.org/else/where/",
+    }
+
+
+@pytest.mark.parametrize(("settings", "end"), [("title: Docs\n", ".html"), ("permalink: pretty\n", "/")])
+def test_addresses_of_a_jekyll_site(collector: Any, write_tree: Any, settings: str, end: str) -> None:
+    files = {
+        "_config.yml": settings,
+        "guide.md": f"# Guide{BODY}",
+        "news/_posts/2024-03-09-release.md": f"---\ntitle: Release\n---{BODY}",
+        "_drafts/later.md": f"# Later{BODY}",
+    }
+    documents = collector.documents(collector.collect(tree(write_tree(files), address="https://docs.example.org")))
+    assert {path.removeprefix("src/"): one.provenance.url for path, one in documents.items()} == {
+        "_drafts/later.md": "",
+        "guide.md": f"https://docs.example.org/guide{end}",
+        "news/_posts/2024-03-09-release.md": f"https://docs.example.org/news/2024/03/09/release{end}",
+    }
+
+
+def test_settings_of_a_site_that_cannot_be_read(collector: Any, write_tree: Any) -> None:
+    with pytest.raises(SourceUnusable, match=r"_config\.yml"):
+        collector.collect(tree(write_tree({"_config.yml": "a: [", "a.md": BODY}), address="https://docs.example.org"))
+
+
 def test_markdown_is_kept_and_its_front_matter_read(collector: Any, write_tree: Any) -> None:
     text = f"# Heading\n\n```groovy\n---\n# not a heading\n```\n{BODY}"
     root = write_tree(

@@ -30,7 +30,9 @@ class TreeSource(Contract):
     address: str = Field(
         default="", description="Public address of the tree; documents are addressed below it. Empty: none."
     )
-    layout: Literal["auto", "plain", "antora"] = "auto"
+    layout: Literal["auto", "plain", "antora", "site"] = Field(
+        default="auto", description="`site`: awestruct or Jekyll. `auto` tells Antora and whole repositories of both."
+    )
 
 
 class PairsSource(Contract):
