@@ -13,7 +13,7 @@ COPY deploy/docker/install.sh deploy/wheel[s] /build/wheels/
 COPY deploy/constraints.txt /build/deploy/
 COPY shared/pyproject.toml /build/shared/
 COPY services/collector/pyproject.toml services/collector/README.m[d] /build/services/collector/
-RUN sh /build/wheels/install.sh dependencies ./shared ./services/collector
+RUN sh /build/wheels/install.sh dependencies ./shared './services/collector[parquet]'
 COPY shared/ /build/shared/
 COPY services/collector/ /build/services/collector/
 RUN sh /build/wheels/install.sh packages ./shared ./services/collector
