@@ -50,6 +50,7 @@ EVIDENCE_STRONG = 0.75
 Source: as above; 89 % of the starter pack's questions reach it there, 99 % of the handbook's own.
 """
 
+_CODE_NAME = re.compile(r"`\s*([A-Za-z]\w+)[^`]*`")
 _NAME = re.compile(r"[A-Za-z][\w.+#-]*")
 _NOT_A_NAME_WORDS = """
 i jenkins how what why which when where who can could does do is are should would will the a an in on if explain write
@@ -128,11 +129,11 @@ def _probability(weighed: float) -> float:
 
 
 def proper_names(question: str) -> list[str]:
-    """Words of a question that are written like names: `GitLab`, `CircleCI`, `Terraform`.
+    """Words of a question that are written like names (`GitLab`, `CircleCI`), or as code: the first word in backticks.
 
     Not how a sentence begins, and not error names and variables, which every installation has of its own.
     """
-    names = []
+    names = [match.group(1) for match in _CODE_NAME.finditer(question)]
     for match in _NAME.finditer(question):
         word = match.group().rstrip(".")
         before = question[: match.start()].rstrip()

@@ -92,21 +92,22 @@ def best_code_block(question: str, passages: Sequence[Passage], within: int | No
 
 
 def append_source(cited: CitedText, question: str) -> str:
-    """Append the section that a generated answer rests on, and code to a how-to without any.
+    """Append the section that a generated answer rests on, the best that was found, and code to a how-to without any.
 
-    A small model names a third of the facts that a right answer holds; the section under its answer holds most of them
-    (docs/experiments.md), and shows at a glance whether the answer is right.
+    A small model names a third of the facts that a right answer holds; the sections under its answer hold most of them
+    (docs/experiments.md), and show at a glance whether the answer is right. It also trusts the wrong passage at times,
+    where the search had the right one first.
 
     Returns:
         What was appended; empty if the answer says all that already, or cites nothing.
     """
     before = len(cited.text)
-    if cited.used:
-        section = _section(cited.passages[cited.used[0]])
+    for passage in dict.fromkeys((*cited.used[:1], 0)) if cited.used else ():
+        section = _section(cited.passages[passage])
         terms = _terms(section)
         if len(terms & _terms(cited.text)) < _SAID_SHARE_MIN * len(terms):
             cited.add(f"{_blank_line(cited)}{_from_source(question)}")
-            cited.mark(cited.used[0], "")
+            cited.mark(passage, "")
             cited.add(f"{'：' if is_chinese(question) else ':'}\n\n{section}")
     if wants_code(question) and not _has_code(cited.text):
         _append_code(cited, question)

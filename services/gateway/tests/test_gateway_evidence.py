@@ -61,6 +61,7 @@ def test_an_unknown_identifier_asks_for_more() -> None:
         ("How do I define a job matrix in GitLab CI?", ["GitLab", "CI"]),
         ("CircleCI orbs", ["CircleCI"]),
         ("Terraform module?", []),
+        ("What does the directive `teardown {}` do?", ["teardown"]),
         ("Why does Jenkins say NoSuchMethodError for JENKINS_HOME?", []),
         ("It fails. Where is the log of Tomcat 9?", ["Tomcat"]),
     ],

@@ -149,6 +149,15 @@ def test_the_section_stands_under_an_answer_that_leaves_out_most_of_it(some_pass
     assert append_source(cited, QUESTION) == "", "what the answer says already is not said again"
 
 
+def test_the_best_section_stands_there_too_when_the_model_trusts_another(some_passages) -> None:
+    cited = CitedText(some_passages[:3])
+    cited.add("A node is a machine.")
+    cited.mark(1)
+    text = append_source(cited, QUESTION)
+    first, second = some_passages[1].text.strip(), some_passages[0].text.strip()
+    assert text.startswith(f"\n\nFrom the source [1]:\n\n{first}\n\nFrom the source [2]:\n\n{second}")
+
+
 def test_nothing_is_put_under_an_answer_without_sources(some_passages) -> None:
     cited = CitedText(some_passages[:3])
     cited.add("Hello.")
