@@ -7,7 +7,7 @@ from typing import Literal
 from jeeves_gateway.passages import SourceSet, content_terms
 from jeeves_shared.contracts.prompts import REFUSAL
 
-Flaw = Literal["empty", "repeating", "control-tokens", "unsupported", "invented-names"]
+Flaw = Literal["empty", "repeating", "control-tokens", "unsupported", "invented-names", "second-best"]
 
 ANSWER_SHARE_MIN = 0.7
 """Share of an answer's content terms that question and passages must hold.

@@ -23,7 +23,7 @@ from jeeves_gateway.metrics import GatewayMetrics
 
 logger = logging.getLogger(__name__)
 
-STORE_SECONDS_MAX = 0.25
+STORE_SECONDS_MAX = 0.5
 """A store that takes longer counts as dead."""
 OPEN_SECONDS = 10.0
 """How long a dead store is not asked again."""
