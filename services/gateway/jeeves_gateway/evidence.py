@@ -23,7 +23,8 @@ _BIAS = -0.3
 
 Source: fitted on two indexes at once, so that neither size nor style of the sources decides: the starter pack with its
 433 answerable questions, and the Jenkins handbook with the same and 410 of its own; against 117 questions each on
-everyday matters and other products. The figures stand in `services/gateway/README.md`, section "Thresholds".
+everyday matters and other products. `tests/bench/evidence_bench.py` fits them again; the figures stand in
+`services/gateway/README.md`, section "Thresholds".
 """
 
 _SMALL_SECTIONS = 200

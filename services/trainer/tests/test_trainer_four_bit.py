@@ -1,5 +1,6 @@
 """QLoRA on a CPU: gradients that stay right after an evaluation, training that learns, a merge that keeps it."""
 
+from contextlib import nullcontext
 from pathlib import Path
 
 import bitsandbytes
@@ -54,14 +55,13 @@ def test_gradients_are_those_of_the_dequantized_weights(tiny_model, rows, dtype,
     assert first < TOLERANCE / (2 if dtype is torch.bfloat16 else 100)
 
 
-@pytest.mark.skipif(
-    not bitsandbytes.functional.has_avx512bf16(), reason="this CPU has no AVX-512 BF16: nothing is repacked"
-)
 def test_the_check_finds_repacked_weights(tiny_model, rows):
     model = load(tiny_model)
     for _, layer in four_bit_layers(model):
         layer.support_avx512bf16_for_cpu = True  # as bitsandbytes has it
-    with pytest.raises(GradientsWrong, match="gradient"):
+    # A CPU without AVX-512 BF16 repacks nothing, and the check must not cry wolf there.
+    repacks = bitsandbytes.functional.has_avx512bf16()
+    with pytest.raises(GradientsWrong, match="gradient") if repacks else nullcontext():
         check_gradients(model, collate(rows[:2], 2), bfloat16=True, prompt_gradient=True, seed=1)
 
 
