@@ -1,6 +1,7 @@
 """Exam questions as text, in the form of lm-evaluation-harness' MMLU task, so that scores compare.
 
-Source: lm-evaluation-harness, tasks/mmlu/default/_default_template_yaml and its Chinese sibling tasks/cmmlu.
+Source: lm-evaluation-harness 0.4.13, tasks/mmlu/default/_default_template_yaml and tasks/cmmlu/_default_template_yaml,
+compared with its files. One difference: the harness puts a blank before the letter in Chinese, too.
 """
 
 from collections.abc import Sequence
