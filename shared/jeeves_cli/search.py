@@ -111,6 +111,7 @@ def _why(hit: "Hit") -> dict[str, float]:
     """The figures behind a score; `jeeves_shared.search.reader` says what each is good at."""
     return {
         "similarity": hit.similarity,
+        "sentence": hit.sentence,
         "lexical": hit.lexical,
         "page": hit.page,
         "coverage": hit.coverage,

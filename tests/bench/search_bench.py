@@ -18,10 +18,13 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from jeeves_curator.sentence_model import sentence_model
 from jeeves_shared.search.arrays import append_arrays
+from jeeves_shared.search.builder import SENTENCES_MAX
 from jeeves_shared.search.embedding import DIMENSIONS, EMBEDDER, VOCABULARY
 from jeeves_shared.search.reader import SearchIndex
 from jeeves_shared.search.schema import DDL, PAGE_B, SCHEMA_VERSION, B, rarity, saturation
+from jeeves_shared.search.sentences import SentenceModel
 from jeeves_shared.search.vectors import vector_arrays
 
 WORDS = 50_000
@@ -30,6 +33,7 @@ SECTIONS_PER_PAGE = 10
 QUESTION_WORDS = 6
 QUESTIONS = 200
 TOPICS = 500
+SENTENCE_DIMENSIONS = 384
 
 
 def draw_words(generator: np.random.Generator, size: tuple[int, ...]) -> npt.NDArray[np.int64]:
@@ -69,9 +73,15 @@ def write_index(path: Path, sections: int) -> None:
         drawn = topics[generator.integers(0, TOPICS, count)]
         drawn = drawn + 0.7 * generator.standard_normal((count, DIMENSIONS)).astype(np.float32)
         vectors[start : start + count] = drawn / np.linalg.norm(drawn, axis=1, keepdims=True)
+    model = sentence_model()
     with closing(sqlite3.connect(path)) as database, database:
         database.executescript(DDL)
-        meta = {"embedder": EMBEDDER, "schema_version": str(SCHEMA_VERSION), "sections": str(sections)}
+        meta = {
+            "embedder": EMBEDDER,
+            "schema_version": str(SCHEMA_VERSION),
+            "sections": str(sections),
+            "sentence_model": model.name if model else "",
+        }
         database.executemany("INSERT INTO meta VALUES (?, ?)", meta.items())
         database.executemany(
             "INSERT INTO terms VALUES (?, ?, ?, ?, ?)",
@@ -111,8 +121,23 @@ def write_index(path: Path, sections: int) -> None:
             "section_pages": pages,
             "token_weights": np.ones(VOCABULARY, dtype=np.float32),
             **vector_arrays(vectors),
+            **(sentence_arrays(generator, model, sections) if model else {}),
         },
     )
+
+
+def sentence_arrays(generator: np.random.Generator, model: SentenceModel, sections: int):
+    """The encoder, and vectors for as many sections as the builder would encode."""
+    count = min(sections, SENTENCES_MAX)
+    drawn = generator.standard_normal((count, SENTENCE_DIMENSIONS))
+    rows = np.full(sections, -1, dtype="<i4")
+    rows[:count] = np.arange(count)
+    return {
+        "sentence_graph": np.frombuffer(model.graph, dtype=np.uint8),
+        "sentence_rows": rows,
+        "sentence_tokenizer": np.frombuffer(model.tokenizer, dtype=np.uint8),
+        "sentence_vectors": (drawn / np.linalg.norm(drawn, axis=1, keepdims=True)).astype("<f2"),
+    }
 
 
 def search_times(path: Path) -> str:

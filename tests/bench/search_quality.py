@@ -1,9 +1,13 @@
 """How well pages of the Jenkins handbook are found: `python tests/bench/search_quality.py [--corpora FOLDER]`.
 
-Collects docs.jenkins.io with the real collector, splits and indexes it with the real curator, and asks two sets:
+Collects docs.jenkins.io with the real collector, splits and indexes it with the real curator, and asks five sets; all
+but the first are in `search_questions.jsonl`, written for this bench with their pages:
 
     pairs      the JenAI development pairs, without those that lean on unseen context
-    questions  `search_questions.jsonl`: written for this bench, in other words than the pages', with their pages
+    questions  in other words than the pages'
+    style      as a person asks who has read the page: how-to, concept, error, syntax
+    held-out   the same from other sections; no weight, bound or choice was made by them
+    developer  of those who write plugins
 
 A hit is a hit on the question's page, one on another page with the same text counts as well. Intervals: bootstrap over
 questions, 95 %. Beside the shipped ranking, the same candidates without one of its figures each.
@@ -30,6 +34,7 @@ from jeeves_collector.sources.trees import TreeFiles
 from jeeves_collector.state import open_state
 from jeeves_collector.workplace import Workplace
 from jeeves_curator.sections import split_document
+from jeeves_curator.sentence_model import sentence_model
 from jeeves_curator.steps import ContextBound, Drop
 from jeeves_shared.contracts.documents import Document, Pair
 from jeeves_shared.contracts.recipes import TreeSource
@@ -40,8 +45,10 @@ from jeeves_shared.settings import load_settings
 QUESTIONS = Path(__file__).with_name("search_questions.jsonl")
 CORPORA = Path(os.environ.get("JEEVES_CORPORA") or Path(__file__).resolve().parents[3] / "shared" / "corpora")
 DEPTH = 20
+GROUPS = ("pairs", "questions", "style", "held-out", "developer")
 FIGURES = {
     "similarity": ranking.WEIGHT_SIMILARITY,
+    "sentence": ranking.WEIGHT_SENTENCE,
     "lexical": ranking.WEIGHT_LEXICAL,
     "page": ranking.WEIGHT_PAGE,
     "coverage": ranking.WEIGHT_COVERAGE,
@@ -97,7 +104,7 @@ def questions(corpora: Path, sections: list[Section]) -> list[Asked]:
                 asked.append(Asked("pairs", row["question"], frozenset(same(pair.source_path))))
     for line in QUESTIONS.read_text(encoding="utf-8").splitlines():
         row = json.loads(line)
-        group = "developer" if row["kind"] == "developer" else "questions"
+        group = row.get("set") or ("developer" if row["kind"] == "developer" else "questions")
         pages = {page for named in (row["source_path"], *row["also"]) if named in texts for page in same(named)}
         asked.append(Asked(group, row["question"], frozenset(pages)))
     return asked
@@ -110,7 +117,7 @@ def rank(pages: list[str], right: frozenset[str]) -> float:
 
 def figures(name: str, asked: list[Asked], ranks: list[float]) -> None:
     generator = np.random.default_rng(17)
-    for group in ("pairs", "questions", "developer"):
+    for group in GROUPS:
         of_group = np.array([value for item, value in zip(asked, ranks, strict=True) if item.group == group])
         drawn = of_group[generator.integers(0, len(of_group), (2000, len(of_group)))]
         print(
@@ -134,6 +141,7 @@ def without(hits: list[Hit], figure: str, lexical_highest: float) -> list[str]:
     def score(hit: Hit) -> float:
         values = {
             "similarity": max(0.0, hit.similarity),
+            "sentence": hit.sentence,
             "lexical": hit.lexical / lexical_highest,
             "page": hit.page,
             "coverage": hit.coverage,
@@ -157,7 +165,7 @@ def main() -> None:
         sections = collect(arguments.corpora / "docs.jenkins.io", Path(folder), *arguments.section_characters)
         path = Path(folder) / "index.sqlite"
         started = time.process_time()
-        build_index(sections, path)
+        build_index(sections, path, sentence_model=sentence_model())
         print(
             f"{len(sections)} sections indexed in {time.process_time() - started:.1f} s of processor time, "
             f"{path.stat().st_size / 2**20:.0f} MiB"

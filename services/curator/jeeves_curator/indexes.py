@@ -5,6 +5,7 @@ from typing import Any
 
 from jeeves_curator.documents.curation import curate_documents, curation_id, read_curated
 from jeeves_curator.sections import SECTIONS_VERSION, split_document
+from jeeves_curator.sentence_model import NAME, model_folder, sentence_model
 from jeeves_shared.contracts.base import manifest_id
 from jeeves_shared.contracts.manifests import CollectionManifest, IndexManifest
 from jeeves_shared.contracts.recipes import CurateRecipe
@@ -19,14 +20,14 @@ _SPLIT_SHARE = 0.4
 
 
 def index_id(recipe: CurateRecipe, collection: CollectionManifest) -> str:
-    """Identity of the index: the collection, what of the recipe matters here, and the rules of this version."""
+    """Identity of the index: the collection, what of the recipe matters here, the rules and models of this version."""
     return manifest_id(
         "index",
         {
             "collection": collection.id,
             "curation": curation_id(recipe.documents, collection),
             "section_characters": [recipe.section_characters_min, recipe.section_characters_max],
-            "rules": [SECTIONS_VERSION, SCHEMA_VERSION, EMBEDDER],
+            "rules": [SECTIONS_VERSION, SCHEMA_VERSION, EMBEDDER, NAME if model_folder() else ""],
         },
     )
 
@@ -69,6 +70,7 @@ def run(context: JobContext, request: dict[str, Any]) -> IndexManifest:
                 f"indexing {len(sections)} sections",
                 sections=len(sections),
             ),
+            sentence_model(),
         )
     manifest = IndexManifest(
         id=identity,

@@ -3,7 +3,8 @@
 | module | what |
 |---|---|
 | `tokens` | the token stream: identifiers, English, Chinese |
-| `embedding` | sentence vectors without torch |
+| `embedding` | static vectors: numpy only |
+| `sentences` | the sentence encoder that an index may carry |
 | `schema` | layout of the file |
 | `builder` | `Section`, `build_index` |
 | `reader` | `SearchIndex`, `Hit` |

@@ -1,8 +1,10 @@
 """Builds the index file: a SQLite database with arrays behind it, the same bytes for the same sections."""
 
 import json
+import os
 import re
 import sqlite3
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -25,8 +27,13 @@ from jeeves_shared.search.schema import (
     B,
     rarity,
 )
+from jeeves_shared.search.sentences import SentenceEncoder, SentenceModel
 from jeeves_shared.search.tokens import content_tokens, tokens
 from jeeves_shared.search.vectors import vector_arrays
+
+SENTENCES_MAX = 4_000
+"""Sections that the sentence encoder sees, 3 ms each on one core: of the likeliest material first, and there the first
+ones of every page. The others are found by what the rest of the ranking says of them."""
 
 _BATCH_SECTIONS = 256
 _LINK = re.compile(r"!?\[([^\[\]]*)\]\([^()\s]*(?:\s\"[^\"]*\")?\)")
@@ -50,13 +57,21 @@ class Section:
     prior: float = 1.0
 
 
-def build_index(sections: Sequence[Section], path: Path, progress: Callable[[float], None] = lambda _: None) -> None:
+def build_index(
+    sections: Sequence[Section],
+    path: Path,
+    progress: Callable[[float], None] = lambda _: None,
+    sentence_model: SentenceModel | None = None,
+    sentences_max: int = SENTENCES_MAX,
+) -> None:
     """Write an index file, whole or not at all.
 
     Args:
         sections: in the order that they are kept in.
         path: of the file; replaced if it exists.
         progress: told the share that is done, in [0, 1].
+        sentence_model: the encoder that the index is to carry; without one it is smaller and finds a little less.
+        sentences_max: sections that it sees at most.
 
     Raises:
         SourceUnusable: there is no section.
@@ -72,14 +87,18 @@ def build_index(sections: Sequence[Section], path: Path, progress: Callable[[flo
             database.execute("PRAGMA synchronous = OFF")
             database.executescript(DDL)
             with database:
-                arrays = _write_texts(database, sections, lambda share: progress(share / 2))
+                arrays = _write_texts(database, sections, lambda share: progress(share / 3))
                 rows = (
                     ("embedder", EMBEDDER),
+                    ("sentence_model", sentence_model.name if sentence_model else ""),
                     ("schema_version", str(SCHEMA_VERSION)),
                     ("sections", str(len(sections))),
                 )
                 database.executemany("INSERT INTO meta VALUES (?, ?)", rows)
-        arrays |= _vectors(sections, lambda share: progress(0.5 + share / 2))
+        arrays |= _vectors(sections, lambda share: progress((1 + share) / 3))
+        if sentence_model is not None:
+            chosen = _likeliest(sections, sentences_max)
+            arrays |= _sentence_vectors(sections, chosen, sentence_model, lambda share: progress((2 + share) / 3))
         append_arrays(temporary, arrays)
 
 
@@ -172,3 +191,34 @@ def _vectors(sections: Sequence[Section], progress: Callable[[float], None]) -> 
         vectors[start : start + len(texts)] = embedder.embed(texts, weights)
         progress(min(1.0, (start + len(texts)) / len(sections)))
     return {"token_weights": weights, **vector_arrays(vectors)}
+
+
+def _likeliest(sections: Sequence[Section], count: int) -> list[int]:
+    """Positions of the sections that a question is most likely about, ascending."""
+    seen: Counter[str] = Counter()
+    order = []
+    for position, item in enumerate(sections):
+        order.append((-item.prior, seen[item.passage.source_path], position))
+        seen[item.passage.source_path] += 1
+    return sorted(position for *_, position in sorted(order)[:count])
+
+
+def _sentence_vectors(
+    sections: Sequence[Section], chosen: Sequence[int], model: SentenceModel, progress: Callable[[float], None]
+) -> dict[str, Array]:
+    encoder = SentenceEncoder(model, threads=len(os.sched_getaffinity(0)))
+    vectors = encoder.embed(
+        [
+            f"{' › '.join(item.heading_path)}\n{searchable_text(item.passage.text)}"
+            for item in (sections[position] for position in chosen)
+        ],
+        progress,
+    )
+    rows = np.full(len(sections), -1, dtype="<i4")
+    rows[chosen] = np.arange(len(chosen))
+    return {
+        "sentence_graph": np.frombuffer(model.graph, dtype=np.uint8),
+        "sentence_rows": rows,
+        "sentence_tokenizer": np.frombuffer(model.tokenizer, dtype=np.uint8),
+        "sentence_vectors": vectors.astype("<f2"),
+    }

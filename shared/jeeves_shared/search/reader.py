@@ -1,17 +1,18 @@
 """Reads the index file: hybrid search over sections.
 
-A section's score is the weighted sum of six figures, each in [0, 1], divided by the sum of the weights:
+A section's score is the weighted sum of seven figures, each in [0, 1], divided by the sum of the weights:
 
 | figure | what it is good at | weight |
 |---|---|---|
-| cosine of the embeddings | other words for the same thing | 1 |
+| cosine of the static embeddings | other words for the same thing | 1 |
+| cosine of the sentence encoder, if the index carries one | what a question means as a whole | 1 |
 | BM25 over title, headings, body, parts of identifiers; as a share of the best section's | exact words | 0.25 |
 | BM25 of the whole page; as a share of the best page's | a question whose words are spread over a page | 0.45 |
 | coverage: IDF-weighted share of the question's terms | many of the words before one of them often | 0.4 |
 | agreement of question and heading: harmonic mean of the IDF-weighted shares | "What is X?", "How do I X?" | 0.25 |
 | prior of the material | handbook before plans, reports and internals | 0.5 |
 
-What each brings is in docs/experiments.md.
+What each brings is in docs/experiments.md and ADR 0014.
 """
 
 import json
@@ -33,19 +34,23 @@ from jeeves_shared.search.embedding import EMBEDDER, TokenEmbedder, load_embedde
 from jeeves_shared.search.errors import IndexUnusable
 from jeeves_shared.search.lexical import Lexicon, Question, coverage, heading_agreement
 from jeeves_shared.search.schema import K1, SCHEMA_VERSION, rarity
+from jeeves_shared.search.sentences import SectionSentences
 from jeeves_shared.search.tokens import content_tokens, identifiers, tokens
 from jeeves_shared.search.vectors import Positions, SectionVectors, Vector, top
 
 WEIGHT_SIMILARITY = 1.0
+WEIGHT_SENTENCE = 1.0
 WEIGHT_LEXICAL = 0.25
 WEIGHT_PAGE = 0.45
 WEIGHT_COVERAGE = 0.4
 WEIGHT_HEADING = 0.25
 WEIGHT_PRIOR = 0.5
-_WEIGHTS_SUM = WEIGHT_SIMILARITY + WEIGHT_LEXICAL + WEIGHT_PAGE + WEIGHT_COVERAGE + WEIGHT_HEADING + WEIGHT_PRIOR
+_WEIGHTS_SUM = (
+    WEIGHT_SIMILARITY + WEIGHT_SENTENCE + WEIGHT_LEXICAL + WEIGHT_PAGE + WEIGHT_COVERAGE + WEIGHT_HEADING + WEIGHT_PRIOR
+)
 
 CANDIDATES = 100
-"""Taken from each of the two searches before fusion: ten times what is ever asked for."""
+"""Taken from each of the three searches before fusion: ten times what is ever asked for."""
 
 _CONNECTIONS = 4
 
@@ -61,7 +66,9 @@ class Hit:
         heading: agreement of question and heading, in [0, 1].
         prior: of the material, in [0, 1].
         lexical: BM25 as a share of what the question's terms can reach at most, in [0, 1]; compares across questions.
-        similarity: cosine of the embeddings, in [-1, 1]; compares across questions.
+        similarity: cosine of the static embeddings, in [-1, 1]; compares across questions.
+        sentence: cosine of the sentence encoder, in [0, 1]; from `similarity` where the section has no such
+            vector, 0 in an index without an encoder.
         coverage: IDF-weighted share of the question's content terms that occur in the section's text or titles.
         passage: the section.
     """
@@ -70,6 +77,7 @@ class Hit:
     score: float
     lexical: float
     similarity: float
+    sentence: float
     coverage: float
     page: float
     heading: float
@@ -97,6 +105,7 @@ class _Candidate:
     source_path: str
     score: float
     similarity: float
+    sentence: float
     lexical: float
     coverage: float
     page: float
@@ -107,9 +116,11 @@ class _Candidate:
 class SearchIndex:
     """An open index. Safe to share between threads; it never writes. Made by `open`."""
 
-    def __init__(self, path: Path, embedder: TokenEmbedder, connection: sqlite3.Connection, sections: int) -> None:
+    def __init__(
+        self, path: Path, embedder: TokenEmbedder, connection: sqlite3.Connection, meta: dict[str, str]
+    ) -> None:
         self.path = path
-        self.sections = sections
+        self.sections = sections = int(meta["sections"])
         self._embedder = embedder
         # SQLite connections serve one thread at a time; a few are enough, for a search takes milliseconds.
         self._idle: queue.LifoQueue[sqlite3.Connection] = queue.LifoQueue()
@@ -121,6 +132,7 @@ class SearchIndex:
         self._section_pages = arrays["section_pages"]
         self._lexicon = Lexicon(arrays, sections)
         self._vectors = SectionVectors(arrays)
+        self._sentences = SectionSentences(meta["sentence_model"], arrays)
 
     @classmethod
     def open(cls, path: Path) -> Self:
@@ -141,7 +153,7 @@ class SearchIndex:
             ]
             if different:
                 raise IndexUnusable(f"The search index has {', '.join(different)}: build it again with this version.")
-            return cls(path, load_embedder(), connection, int(meta["sections"]))
+            return cls(path, load_embedder(), connection, meta)
         except sqlite3.DatabaseError as exc:
             connection.close()
             raise IndexUnusable(f"{path.name} is not a search index or is damaged: build it again.") from exc
@@ -176,6 +188,7 @@ class SearchIndex:
                 score=candidate.score,
                 lexical=min(1.0, candidate.lexical / reachable),
                 similarity=candidate.similarity,
+                sentence=candidate.sentence,
                 coverage=candidate.coverage,
                 page=candidate.page,
                 heading=candidate.heading,
@@ -237,8 +250,11 @@ class SearchIndex:
         """All candidates, best first."""
         vector: Vector = self._embedder.embed([question], self._token_weights)[0]
         lexical, pages = self._lexicon.section_scores(asked), self._lexicon.page_scores(asked)
-        positions = np.union1d(top(lexical, CANDIDATES), self._vectors.nearest(vector, CANDIDATES)).astype(np.intp)
+        meaning, alike = self._sentences.nearest(question, CANDIDATES)
+        near = self._vectors.nearest(vector, CANDIDATES)
+        positions = np.unique(np.concatenate([top(lexical, CANDIDATES), near, alike])).astype(np.intp)
         similarity = self._vectors.similarity(vector, positions)
+        sentence = self._sentences.similarity(meaning, positions, similarity)
         covered = coverage(asked, positions)
         highest, highest_page = float(lexical.max()) or 1.0, float(pages.max()) or 1.0
         rows = connection.execute(
@@ -253,6 +269,7 @@ class SearchIndex:
             heading = heading_agreement(asked, frozenset(heading_terms.split()), heading_weight)
             total = (
                 WEIGHT_SIMILARITY * max(0.0, float(similarity[number]))
+                + WEIGHT_SENTENCE * float(sentence[number])
                 + WEIGHT_LEXICAL * float(lexical[position]) / highest
                 + WEIGHT_PAGE * page
                 + WEIGHT_COVERAGE * float(covered[number])
@@ -266,6 +283,7 @@ class SearchIndex:
                     source_path=source_path,
                     score=total / _WEIGHTS_SUM,
                     similarity=float(similarity[number]),
+                    sentence=float(sentence[number]),
                     lexical=float(lexical[position]),
                     coverage=float(covered[number]),
                     page=page,

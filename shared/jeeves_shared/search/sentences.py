@@ -1,0 +1,150 @@
+"""The sentence encoder that an index may carry: a small transformer, run on the processor by ONNX Runtime.
+
+The index holds the model's file, so what embedded its sections also embeds its questions, and a gateway that opens it
+needs no model of its own. The files run no code of their own: standard operators only, no outside data.
+
+Long texts are cut: the headings and the first words of a section say what it is about, and twice the length brings
+nothing (ADR 0014).
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime
+from onnxruntime.capi.onnxruntime_pybind11_state import Fail, InvalidGraph, InvalidProtobuf
+from tokenizers import Tokenizer
+
+from jeeves_shared.search.arrays import Array
+from jeeves_shared.search.errors import IndexUnusable
+from jeeves_shared.search.vectors import Positions, Vector, top
+
+TOKENS_MAX = 64
+"""Of a text, with the two marks around it."""
+
+STAND_IN = 0.85
+"""Share of its static cosine that a section without a sentence vector is given, which is about what the two are to each
+other: neither lifted nor pushed down by what is missing."""
+
+_BATCH = 16
+
+Vectors = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class SentenceModel:
+    """The files of an encoder.
+
+    Attributes:
+        name: of the model.
+        graph: ONNX, with the inputs `tokens` and `mask` and the output `vectors`.
+        tokenizer: of the `tokenizers` package, JSON.
+    """
+
+    name: str
+    graph: bytes
+    tokenizer: bytes
+
+
+class SentenceEncoder:
+    """Turns texts into unit vectors. Safe to share between threads.
+
+    Args:
+        model: its files.
+        threads: processors to use; 1 for single questions, whose products are too small to share.
+
+    Raises:
+        IndexUnusable: the files are damaged.
+    """
+
+    def __init__(self, model: SentenceModel, threads: int = 1) -> None:
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        # Threads that spin while they wait take the processor from the engine beside.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        options.log_severity_level = 3
+        try:
+            self._session: Any = onnxruntime.InferenceSession(model.graph, options, providers=["CPUExecutionProvider"])
+        except (Fail, InvalidGraph, InvalidProtobuf) as exc:
+            raise IndexUnusable(f"The sentence encoder {model.name} is damaged: build the index again.") from exc
+        self._tokenizer = Tokenizer.from_str(model.tokenizer.decode())
+        self._tokenizer.no_padding()
+        self._tokenizer.enable_truncation(TOKENS_MAX)
+
+    def embed(self, texts: Sequence[str], progress: Callable[[float], None] = lambda _: None) -> Vectors:
+        """Unit vectors of texts.
+
+        Args:
+            texts: at least one.
+            progress: told the share that is done, in [0, 1].
+
+        Returns:
+            Shape (texts, width of the model).
+        """
+        tokens = [encoding.ids for encoding in self._tokenizer.encode_batch(list(texts))]
+        # Texts of a length together: what is padded is computed too.
+        order = sorted(range(len(tokens)), key=lambda number: len(tokens[number]))
+        rows: dict[int, Vectors] = {}
+        for start in range(0, len(order), _BATCH):
+            numbers = order[start : start + _BATCH]
+            shape = (len(numbers), len(tokens[numbers[-1]]))
+            padded, mask = np.zeros(shape, dtype=np.int64), np.zeros(shape, dtype=np.int64)
+            for row, number in enumerate(numbers):
+                padded[row, : len(tokens[number])] = tokens[number]
+                mask[row, : len(tokens[number])] = 1
+            vectors = self._session.run(["vectors"], {"tokens": padded, "mask": mask})[0]
+            rows.update(zip(numbers, vectors, strict=True))
+            progress((start + len(numbers)) / len(order))
+        return np.stack([rows[number] for number in range(len(order))])
+
+
+class SectionSentences:
+    """The sentence vectors of an index, if it has any. Safe to share between threads.
+
+    Args:
+        name: of the model; empty for an index without one.
+        arrays: of the file.
+
+    Raises:
+        IndexUnusable: the encoder in the file is damaged.
+    """
+
+    def __init__(self, name: str, arrays: Mapping[str, Array]) -> None:
+        self._encoder: SentenceEncoder | None = None
+        if name:
+            graph, tokenizer = (arrays[f"sentence_{part}"].tobytes() for part in ("graph", "tokenizer"))
+            self._encoder = SentenceEncoder(SentenceModel(name, graph, tokenizer))
+            self._vectors = arrays["sentence_vectors"].astype(np.float32)
+            self._rows = arrays["sentence_rows"]
+            self._positions = np.flatnonzero(self._rows >= 0)
+
+    def nearest(self, question: str, count: int) -> tuple[Vector, Positions]:
+        """A question's vector (empty without an encoder), and the sections nearest to it.
+
+        Args:
+            question: as a person typed it.
+            count: at most so many.
+        """
+        if self._encoder is None:
+            return np.zeros(0, dtype=np.float32), np.zeros(0, dtype=np.intp)
+        vector: Vector = self._encoder.embed([question])[0]
+        return vector, self._positions[top(np.vecdot(self._vectors, vector), count)]
+
+    def similarity(self, vector: Vector, positions: Positions, static: Vector) -> Vector:
+        """Cosines of a question and some sections, at least 0.
+
+        Args:
+            vector: of the question, from `nearest`; all are 0 without one.
+            positions: of the sections.
+            static: their cosines by the static embeddings, which stand in for what is missing.
+        """
+        if not len(vector):
+            return np.zeros(len(positions), dtype=np.float32)
+        cosines = STAND_IN * static
+        rows = self._rows[positions]
+        cosines[rows >= 0] = np.vecdot(self._vectors[rows[rows >= 0]], vector)
+        kept: Vector = np.maximum(cosines, 0)
+        return kept
