@@ -182,9 +182,9 @@ class Answerer:
         if retrieved is None:
             self._metrics.refusals.labels("no-index").inc()
             raise Unavailable("No search index is served yet: it comes with the first `jeeves curate`.", 10)
-        found = [hit.passage for hit in retrieved.found[:PASSAGES_IN_PROMPT]]
-        passages = [clean_passage(item) for item in among(found, request.jeeves.passages, PASSAGES_IN_PROMPT)]
-        sources = SourceSet(f"{text}\n{request.question}" if search else text, passages)
+        found = among([hit.passage for hit in retrieved.found], request.jeeves.passages, PASSAGES_IN_PROMPT)
+        passages, wholes = map(clean_passage, found), [clean_passage(retrieved.whole(item)) for item in found]
+        sources = SourceSet(f"{text}\n{request.question}" if search else text, tuple(passages), wholes)
         return Draft(request, text, retrieved, sources, searched=bool(search))
 
     def _refuse(self, draft: Draft, reason: str, text: str) -> list[Event]:
@@ -204,7 +204,7 @@ class Answerer:
         again = self._cache.find(draft, draft.model)
         if again is not None:
             return [Opened(draft.response_id, "cached", draft.model), Text(again.text), again]
-        cited = CitedText(draft.sources.passages)
+        cited = CitedText(draft.sources.wholes)
         draft.finish_reason = "stop"
         self._note_unknown(draft, cited)
         if not write_extract(cited, draft.question):
@@ -257,7 +257,7 @@ class Answerer:
 
     def _overrule(self, draft: Draft) -> list[Event]:
         """Quote the sources although the model found nothing in them; empty if nothing can be quoted."""
-        cited = CitedText(draft.sources.passages)
+        cited = CitedText(draft.sources.wholes)
         if not write_extract(cited, draft.question):
             return []
         draft.reasons.append("refusal-overruled")
@@ -343,7 +343,7 @@ class Answerer:
         if draft.retrieved is None:
             return self._closing(draft, cited, rung, grounded=False)
         if not draft.request.stream:
-            quoted = CitedText(draft.sources.passages)
+            quoted = CitedText(draft.sources.wholes)
             self._note_unknown(draft, quoted)
             if write_extract(quoted, draft.question):
                 draft.finish_reason = "stop"

@@ -15,12 +15,12 @@ _INVISIBLE = re.compile(
     r"[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\u3164\ufe00-\ufe0f"
     r"\ufeff\uffa0\ufff9-\ufffb\U000e0000-\U000e0fff]|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]"
 )
-_COMMENT = re.compile(r"<!--.*?(?:-->|\Z)", re.DOTALL)
+_CODE_OR_COMMENT = re.compile(r"(^[ \t]*```.*?(?:^[ \t]*```|\Z)|`[^`\n]+`)|<!--.*?(?:-->|\Z)", re.DOTALL | re.MULTILINE)
 _HIDDEN = re.compile(r"(?is)<(\w+)[^>]*(?:display:\s*none|visibility:\s*hidden|font-size:\s*0)[^>]*>.*?(?:</\1>|\Z)")
 _ORDER = re.compile(
     r"(?im)(?:^|(?<=[.!?…:\s]))(?:"
     r"(?:(?:SYSTEM|ASSISTANT|DEVELOPER)\s*(?:NOTE|MESSAGE|PROMPT|INSTRUCTIONS?)?\s*:|"
-    r"\[(?:SYSTEM|INST|ASSISTANT)[^\]]*\])(?-i:(?<![a-z]:))|"
+    r"\[/?(?:SYSTEM|INST|ASSISTANT)(?:\s+(?:NOTE|MESSAGE|PROMPT|INSTRUCTIONS?))?\s*(?::[^\]\n]*)?\](?!\())(?-i:(?<![a-z]:))|"
     r"(?:please\s+)?(?:ignore|disregard|forget|override)\s+(?:all\s+|any\s+|the\s+|your\s+|these\s+)*"
     r"(?:previous|prior|above|earlier|preceding|former|other|system|safety)\s+(?:\w+\s+)?"
     r"(?:instructions?|prompts?|rules?|messages?|sources?|guidelines?|context)|"
@@ -66,8 +66,8 @@ def visible(text: str) -> str:
 
 
 def without_hidden(text: str) -> str:
-    """A page's text without comments, hidden elements and invisible characters."""
-    return _HIDDEN.sub("", _COMMENT.sub("", visible(text)))
+    """A page's text without comments, hidden elements and invisible characters; a comment in code is no hidden one."""
+    return _HIDDEN.sub("", _CODE_OR_COMMENT.sub(lambda found: found[1] or "", visible(text)))
 
 
 @lru_cache(maxsize=1024)
@@ -76,7 +76,8 @@ def without_orders(text: str) -> str:
 
     From such a sentence on, the rest of its paragraph goes: orders come with their payload. Code blocks stay.
 
-    Source: no section of the starter pack is changed; all planted orders of the abuse cases go.
+    Source: no section of the starter pack or of the handbook loses a visible word; all planted orders of the abuse
+        cases go.
     """
     text = without_hidden(text)
     kept, position = [], 0
