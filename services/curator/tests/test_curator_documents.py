@@ -107,6 +107,12 @@ def test_a_poor_page_keeps_its_good_paragraph(bench: Bench, reason: str) -> None
     assert [drop.reason for drop in done.paragraph_drops] == [reason]
 
 
+def test_a_wide_table_is_no_long_word() -> None:
+    ruler = "-" * 341
+    row = "| `--httpPort=$PORT` | Listens on this port with plain HTTP; `-1` switches it off, for example with HTTPS. |"
+    assert judge(f"| Parameter | Description |\n|-----------|{ruler}|\n{row}") is None
+
+
 def test_code_is_not_judged(bench: Bench) -> None:
     text = f"# A\n\n{PROSE}\n\n```text\n{NOISE['symbols']}\n{NOISE['repetition']}\n```\n"
     assert outcome(Heuristics(), page(bench, "src/a.md", text)) == text
