@@ -2,7 +2,8 @@
 
 from xml.etree import ElementTree
 
-from jeeves_shared.contracts.manifests import Estimate, EvaluationReport, MetricComparison
+from jeeves_shared.contracts.estimates import Estimate
+from jeeves_shared.contracts.manifests import EvaluationReport, MetricComparison
 
 
 def markdown(report: EvaluationReport) -> str:

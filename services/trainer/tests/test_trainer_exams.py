@@ -10,7 +10,7 @@ import pytest
 from jeeves_shared.contracts.exams import CHOICES, Exam, ExamQuestion
 from jeeves_shared.errors import RecipeError
 from jeeves_trainer.exam_prompts import choice_texts, exam_prompt
-from jeeves_trainer.exams import choose_letters
+from jeeves_trainer.letters import choose_letters
 from jeeves_trainer.libllama import open_scorer
 
 EXAMS = Path(__file__).parents[3] / "training-jobs" / "evaluate" / "exams"
