@@ -43,6 +43,19 @@ def test_the_shipped_exam_is_large_fair_and_without_doubles():
     assert max(counts.values()) - min(counts.values()) <= 6
 
 
+def test_general_ability_has_its_own_exam():
+    questions, examples = read("general-en-test.csv"), read("general-en-dev.csv")
+    assert len(questions) >= 100 and len(examples) == 5
+    assert len({question.question for question in (*questions, *examples)}) == len(questions) + 5
+    assert all(len({getattr(question, letter) for letter in CHOICES}) == 4 for question in questions)
+    counts = Counter(question.answer for question in questions)
+    assert max(counts.values()) - min(counts.values()) <= 2
+    exam = Exam(name="x", questions=questions, subject="general knowledge and English")
+    assert exam_prompt(exam, questions[0], 0).startswith(
+        "The following are multiple choice questions (with answers) about general knowledge and English.\n\n"
+    )
+
+
 def test_the_prompt_is_that_of_the_harness():
     question = ExamQuestion(id="1", question="Which? ", A="a", B="b", C="c", D="d", answer="C")
     exam = Exam(name="x", questions=(question,), examples=(question,))
