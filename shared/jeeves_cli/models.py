@@ -13,7 +13,6 @@ from jeeves_cli.manifest_files import read_manifest
 from jeeves_cli.pipeline import Pipeline
 from jeeves_cli.plans import plan_training
 from jeeves_cli.recipes import load_recipe
-from jeeves_cli.suites.command import evaluate_suites
 from jeeves_shared.contracts.manifests import DatasetManifest, EvaluationReport, ModelManifest, TrainingManifest
 from jeeves_shared.contracts.recipes import EvaluateRecipe, TrainRecipe
 
@@ -73,12 +72,15 @@ def evaluate(
     at_least: Annotated[
         list[str] | None, typer.Option("--at-least", help="KIND.METRIC=SHARE; exit 3 if the suite stays below.")
     ] = None,
+    parallel: Annotated[int, typer.Option(min=1, max=64, help="Cases of a suite at the same time.")] = 1,
     out: Out = None,
     as_json: AsJson = False,
 ) -> int:
     """Compare base, champion and candidate on the quantized file; exit 3 if the gate refuses. Or run a suite."""
     if suite:
-        return evaluate_suites(suite, base=base, at_least=at_least or (), out=out, as_json=as_json)
+        from jeeves_cli.suites.command import evaluate_suites  # noqa: PLC0415 - numpy, for this command only
+
+        return evaluate_suites(suite, base=base, at_least=at_least or (), out=out, as_json=as_json, parallel=parallel)
     if model is None or dataset is None:
         raise CommandError("Give --model and --dataset, or --suite FILE.jsonl.", Exit.USAGE)
     display = make_display(as_json)

@@ -10,7 +10,7 @@ import pytest
 from jeeves_shared.contracts.exams import CHOICES, Exam, ExamQuestion
 from jeeves_shared.errors import RecipeError
 from jeeves_trainer.exam_prompts import choice_texts, exam_prompt
-from jeeves_trainer.exams import choose_letters
+from jeeves_trainer.letters import choose_letters
 from jeeves_trainer.libllama import open_scorer
 
 EXAMS = Path(__file__).parents[3] / "training-jobs" / "evaluate" / "exams"
@@ -41,6 +41,19 @@ def test_the_shipped_exam_is_large_fair_and_without_doubles():
     # Always the same letter is as good as guessing.
     counts = Counter(question.answer for question in english)
     assert max(counts.values()) - min(counts.values()) <= 6
+
+
+def test_general_ability_has_its_own_exam():
+    questions, examples = read("general-en-test.csv"), read("general-en-dev.csv")
+    assert len(questions) >= 100 and len(examples) == 5
+    assert len({question.question for question in (*questions, *examples)}) == len(questions) + 5
+    assert all(len({getattr(question, letter) for letter in CHOICES}) == 4 for question in questions)
+    counts = Counter(question.answer for question in questions)
+    assert max(counts.values()) - min(counts.values()) <= 2
+    exam = Exam(name="x", questions=questions, subject="general knowledge and English")
+    assert exam_prompt(exam, questions[0], 0).startswith(
+        "The following are multiple choice questions (with answers) about general knowledge and English.\n\n"
+    )
 
 
 def test_the_prompt_is_that_of_the_harness():

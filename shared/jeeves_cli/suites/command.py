@@ -19,7 +19,13 @@ _SHOWN_MISSES_MAX = 20
 
 
 def evaluate_suites(
-    paths: Sequence[Path], *, base: Path | None, at_least: Sequence[str], out: Path | None, as_json: bool
+    paths: Sequence[Path],
+    *,
+    base: Path | None,
+    at_least: Sequence[str],
+    out: Path | None,
+    as_json: bool,
+    parallel: int = 1,
 ) -> Exit:
     """Run suites and report.
 
@@ -29,6 +35,7 @@ def evaluate_suites(
         at_least: bounds, `KIND.METRIC=SHARE`.
         out: file for the report.
         as_json: the report on standard output, nothing else.
+        parallel: cases at the same time, at least 1.
 
     Returns:
         `OK`; `FAILED` if a case could not be asked; `GATE_REFUSED` if a bound is missed.
@@ -46,7 +53,7 @@ def evaluate_suites(
             def tell(done: int, of: int) -> None:
                 stage.progress(JobProgress(fraction=done / of, message=f"case {done + 1} of {of}"))
 
-            report = run_suites(suites, gateway, base=base, bounds=bounds, on_case=tell)
+            report = run_suites(suites, gateway, base=base, bounds=bounds, parallel=parallel, on_case=tell)
             stage.done(f"{len(report.rows)} cases, model {', '.join(report.models) or 'none'}")
     finally:
         gateway.close()

@@ -1,6 +1,7 @@
 """A suite from its files to its report."""
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -16,7 +17,6 @@ from jeeves_cli.suites.scoring import (
     score_log,
     score_out_of_scope,
 )
-from jeeves_cli.suites.similarity import Similarity, load_similarity
 from jeeves_shared.contracts.suites import (
     CASE_TYPES,
     AbuseCase,
@@ -26,6 +26,7 @@ from jeeves_shared.contracts.suites import (
     SuiteReport,
     SuiteRow,
 )
+from jeeves_shared.measures.similarity import Similarity, load_similarity
 
 Bound = tuple[str, str, float]
 LOG_BYTES_MAX = 50 * 1024 * 1024
@@ -58,6 +59,7 @@ def run_suites(
     *,
     base: Path | None,
     bounds: Sequence[Bound],
+    parallel: int,
     on_case: Callable[[int, int], None],
 ) -> SuiteReport:
     """Ask every case and score it.
@@ -67,22 +69,20 @@ def run_suites(
         gateway: running.
         base: folder of the logs; None: the folder of the suite.
         bounds: from `parse_bound`.
+        parallel: cases at the same time, at least 1.
         on_case: told how many of how many cases are done.
 
     Raises:
         CommandError: a log is missing, before anything is asked; the gateway is away.
     """
-    logs = _find_logs(suites.cases, base)
-    asked: list[tuple[LoadedCase, Reply]] = []
-    for number, loaded in enumerate(suites.cases):
-        on_case(number, len(suites.cases))
-        asked.append((loaded, _ask(loaded, gateway, logs)))
+    has_logs = _check_logs(suites.cases, base)
+    asked = list(zip(suites.cases, _ask_all(suites.cases, gateway, base, parallel, on_case), strict=True))
     similarity = load_similarity()
     addresses = _addresses([reply for _, reply in asked])
     rows = tuple(_row(loaded, reply, addresses, similarity) for loaded, reply in asked)
     groups = group_figures(rows)
     notes = list(suites.notes)
-    if logs and not gateway.can_diagnose:
+    if has_logs and not gateway.can_diagnose:
         notes.append("the gateway has no /v1/diagnose: logs were asked as chat questions with their telling lines")
     if similarity is None:
         notes.append("no figure `similarity`: the extra `search` of jeeves-shared is not installed here")
@@ -100,28 +100,57 @@ def run_suites(
     )
 
 
-def _find_logs(cases: Sequence[LoadedCase], base: Path | None) -> dict[str, Path]:
-    found: dict[str, Path] = {}
+def _ask_all(
+    cases: Sequence[LoadedCase],
+    gateway: SuiteGateway,
+    base: Path | None,
+    parallel: int,
+    on_case: Callable[[int, int], None],
+) -> list[Reply]:
+    """A reply to each case, in order. The first is asked alone: it shows whether there is a gateway."""
+    on_case(0, len(cases))
+    replies = {0: _ask(cases[0], gateway, base)}
+    with ThreadPoolExecutor(max_workers=parallel) as pool:
+        waiting = {pool.submit(_ask, case, gateway, base): number for number, case in enumerate(cases) if number}
+        try:
+            for future in as_completed(waiting):
+                on_case(len(replies), len(cases))
+                replies[waiting[future]] = future.result()
+        except BaseException:
+            # Ctrl-C and the like: what is asked now may end, the rest is not begun.
+            pool.shutdown(wait=False, cancel_futures=True)
+            gateway.close()
+            raise
+    return [replies[number] for number in range(len(cases))]
+
+
+def _check_logs(cases: Sequence[LoadedCase], base: Path | None) -> bool:
+    """Whether there are logs, all of them readable."""
     missing: list[str] = []
-    for loaded in cases:
-        case = loaded.case
-        if not isinstance(case, LogCase):
-            continue
-        path = (base or loaded.folder) / case.log_path
+    logs = [(loaded, loaded.case) for loaded in cases if isinstance(loaded.case, LogCase)]
+    for loaded, case in logs:
+        path = _log_path(loaded, case, base)
         if not path.is_file():
             missing.append(f"  {case.id}: {path} is no file")
         elif path.stat().st_size > LOG_BYTES_MAX:
             missing.append(f"  {case.id}: {path} is larger than {LOG_BYTES_MAX >> 20} MiB")
-        found[case.id] = path
     if missing:
         raise CommandError("Logs cannot be read (give their folder with --base):\n" + "\n".join(missing), Exit.USAGE)
-    return found
+    return bool(logs)
 
 
-def _ask(loaded: LoadedCase, gateway: SuiteGateway, logs: dict[str, Path]) -> Reply:
+def _log_path(loaded: LoadedCase, case: LogCase, base: Path | None) -> Path:
+    return (base or loaded.folder) / case.log_path
+
+
+def _ask(loaded: LoadedCase, gateway: SuiteGateway, base: Path | None) -> Reply:
     case = loaded.case
     if isinstance(case, LogCase):
-        return gateway.diagnose(case.question, logs[case.id].read_bytes())
+        try:
+            log = _log_path(loaded, case, base).read_bytes()
+        except OSError as exc:
+            return Reply(error=f"the log cannot be read: {exc.strerror}")
+        return gateway.diagnose(case.question, log)
     if isinstance(case, AbuseCase):
         return gateway.ask(case.prompt, case.document)
     if isinstance(case, AnswerableCase | OutOfScopeCase):

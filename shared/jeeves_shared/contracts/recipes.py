@@ -10,6 +10,7 @@ from pydantic import Field, ValidationInfo, field_validator
 
 from jeeves_shared.contracts.base import Contract
 from jeeves_shared.contracts.curation import DocumentRules, TeacherSettings
+from jeeves_shared.contracts.evaluation_suites import EvaluationSuite
 from jeeves_shared.contracts.sources import PairsSource, Source, TreeSource
 
 __all__ = [
@@ -206,3 +207,12 @@ class EvaluateRecipe(Contract):
     slots: int = Field(default=4, ge=1, le=32)
     context_tokens: int = Field(default=2048, ge=512, description="Per slot.")
     gate: GateSettings = GateSettings()
+    suites: tuple[EvaluationSuite, ...] = Field(default=(), description="Measured besides; each costs its own time.")
+
+    @field_validator("suites")
+    @classmethod
+    def _names_once(cls, value: tuple[EvaluationSuite, ...]) -> tuple[EvaluationSuite, ...]:
+        names = [suite.name for suite in value]
+        if twice := {name for name in names if names.count(name) > 1}:
+            raise ValueError(f"{', '.join(sorted(twice))}: each suite needs a name of its own")
+        return value
