@@ -175,7 +175,7 @@ class StackExchangeApi:
             )
         except Dropped as exc:
             return Item(key, _revision(raw), drops=(Drop.of(f"{self._source.name}/{key}", exc),))
-        content, _ = document(made, self._workplace.retrieved_at)
+        content = document(made, self._workplace.retrieved_at)
         return Item(key, _revision(raw), (content,), code_blocks=blocks)
 
     def _call(self, path: str, params: Mapping[str, Any]) -> _Json:
