@@ -126,7 +126,7 @@ def body(draw: random.Random, length: float) -> str:
     parts: list[str] = []
     for _ in range(max(round(draw.expovariate(1 / (5 * length))), 1)):
         kind = draw.choices(
-            ("p", "pre", "list", "quote", "heading", "image", "rule", "table"), (60, 22, 8, 4, 3, 1, 1, 1)
+            ("p", "pre", "list", "quote", "heading", "image", "rule", "table"), (60, 22, 8, 4, 3, 1, 1, 0.3)
         )
         parts.append(_BLOCKS[kind[0]](draw))
     return "\n\n".join(parts) + "\n"

@@ -49,7 +49,9 @@ def to_markdown(html: str, base: str = "") -> HtmlText:
         base: address that relative links and images are resolved against; empty: they stay.
     """
     # A text of the placeholders' form would be taken for one.
-    markup = _PLACEHOLDER_TEXT.sub(r"JEEVESHTML \1 X", html).replace("\r\n", "\n")
+    markup = html.replace("\r\n", "\n")
+    if "JEEVESHTML" in markup:
+        markup = _PLACEHOLDER_TEXT.sub(r"JEEVESHTML \1 X", markup)
     tree = read_plain(markup)
     return _of_plain(tree, base) if tree is not None else _of_any(markup, base)
 

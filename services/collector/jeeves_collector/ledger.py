@@ -92,12 +92,25 @@ class Ledger:
         cursor, watermark = self._connection.execute(
             "SELECT cursor, watermark FROM runs WHERE source = ?", (source,)
         ).fetchone()
-        return Past(json.loads(cursor) if cursor else None, json.loads(watermark), lambda key: self._known(source, key))
+        return Past(
+            json.loads(cursor) if cursor else None,
+            json.loads(watermark),
+            lambda key: self._known(source, key),
+            lambda after, number: self._unseen(source, after, number),
+        )
 
     def _known(self, source: str, key: str) -> str | None:
         row = self._connection.execute("SELECT revision FROM items WHERE source = ? AND key = ?", (source, key))
         found = row.fetchone()
         return str(found[0]) if found else None
+
+    def _unseen(self, source: str, after: str, number: int) -> list[str]:
+        rows = self._connection.execute(
+            "SELECT key FROM items WHERE source = :s AND key > :after "
+            "AND run < (SELECT run FROM runs WHERE source = :s) ORDER BY key LIMIT :number",
+            {"s": source, "after": after, "number": number},
+        )
+        return [key for (key,) in rows]
 
     def keep(self, source: str, page: Page) -> None:
         """Write a page and the place behind it: all of it or nothing."""

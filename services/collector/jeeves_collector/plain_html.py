@@ -78,7 +78,7 @@ class Node:
 
 def read_plain(markup: str) -> Node | None:
     """The tree of some HTML; None if it is not of the plain kind."""
-    if _ODD.search(markup) or _ENTITY.sub("", markup).find("&") >= 0:
+    if _ODD.search(markup) or markup.count("&") != len(_ENTITY.findall(markup)):
         return None
     current = root = Node("[document]", {}, None)
     depth = preserved = 0
@@ -178,7 +178,11 @@ class PlainConverter:
         # `before`, `after`: whether a block begins or ends there.
         if (before or after) and not text.strip():
             return ""
-        text = _SPACES.sub(" ", _LINE_ENDS.sub("\n", text))
+        # Most texts have one blank between two words, and no need of the expressions.
+        if "\n" in text:
+            text = _LINE_ENDS.sub("\n", text)
+        if "  " in text or "\t" in text:
+            text = _SPACES.sub(" ", text)
         if "_noformat" not in context:
             text = self._rules.escape(text, context)
         if before:

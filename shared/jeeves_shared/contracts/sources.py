@@ -125,6 +125,11 @@ class StackExchangeApiSource(_Remote):
     score_min: int = 0
     accepted_only: bool = False
     page_size: int = Field(default=100, ge=1, le=100)
+    relist_days: int = Field(
+        default=30,
+        ge=1,
+        description="After so long every known question is asked for, 100 in a request, to find removed ones.",
+    )
 
 
 class StackExchangeFileSource(Contract):

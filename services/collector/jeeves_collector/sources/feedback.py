@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from jeeves_collector.drops import Dropped, DropReason
 from jeeves_collector.encoding import decode
 from jeeves_collector.sources.protocol import Drop, FetchFigures, Finished, Item, Page, Past, counted
-from jeeves_collector.sources.threads import Thread, document, one_line
+from jeeves_collector.sources.threads import Thread, code_blocks, document, one_line
 from jeeves_collector.workplace import Workplace
 from jeeves_shared.artifacts import file_sha256
 from jeeves_shared.contracts.documents import CollectedAnswer, Pair
@@ -81,7 +81,7 @@ class FeedbackFiles:
             raw=item.model_dump(mode="json"),
             revision=item.response_id,
         )
-        made, blocks = document(thread, self._workplace.retrieved_at)
+        made = document(thread, self._workplace.retrieved_at)
         pair = Pair(
             id=f"{self._source.name}-{key}",
             kind="how-to",
@@ -89,7 +89,7 @@ class FeedbackFiles:
             answer=answer,
             source_path=made.source_path,
         )
-        return Item(key, made.provenance.sha256, (made, pair), code_blocks=blocks)
+        return Item(key, made.provenance.sha256, (made, pair), code_blocks=code_blocks(made))
 
     def _items(self, path: Path) -> Iterator[Item]:
         try:

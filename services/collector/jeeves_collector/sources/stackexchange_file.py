@@ -166,5 +166,5 @@ class _ThreadMaker:
             made, blocks = thread(question, told, name=self.name, site=self.site, route=self.route)
         except Dropped as exc:
             return Item(key, revision, drops=(Drop.of(f"{self.name}/{key}", exc),))
-        content, _ = document(made, self.retrieved_at)
+        content = document(made, self.retrieved_at)
         return Item(key, revision, (content,), code_blocks=blocks)
