@@ -15,15 +15,22 @@ _STRING_OR_COMMENT = re.compile(
 )
 _NODE = re.compile(r"\bnode\s*(?:\(\s*(?P<label>'[^'\n]*'|\"[^\"\n$]*\")?\s*\))?\s*\{")
 _STAGE = re.compile(r"\bstage\s*\(\s*(?P<name>'[^'\n]*'|\"[^\"\n$]*\")\s*\)\s*\{")
+_STAGE_PARTS = frozenset({"steps", "agent", "when", "input", "environment", "options", "tools"})
 _NOT_IN_STEPS = frozenset({"stage", "node", "parallel", "properties", "load", "library"})
 
 
 @dataclass(frozen=True)
 class Stage:
-    """A stage and what its steps do, each as `runs …`."""
+    """A stage: what must be so before it begins, and what its steps do, each as `runs …`."""
 
     name: str
+    conditions: tuple[str, ...]
     steps: tuple[str, ...]
+
+    @property
+    def told(self) -> str:
+        """All of it in one phrase."""
+        return "; ".join(part for part in (*self.conditions, _listed(self.steps)) if part)
 
 
 @dataclass(frozen=True)
@@ -34,7 +41,7 @@ class Pipeline:
         agent: as `runs on any agent`.
         stages: in order.
         post: condition and what is done then.
-        settings: names of its other directives, such as `options`.
+        settings: its other directives, as `sets …`.
     """
 
     agent: str
@@ -45,46 +52,80 @@ class Pipeline:
     @property
     def requirement(self) -> str:
         """What somebody asks for who needs it, after `that`."""
-        parts = [self.agent, f"has {_named('stage', [stage.name for stage in self.stages])}"]
-        parts += [f"in {stage.name} {_listed(stage.steps)}" for stage in self.stages if stage.steps]
+        parts = [self.agent, *self.settings, f"has {_named('stage', [stage.name for stage in self.stages])}"]
+        parts += [f"in {stage.name} {stage.told}" for stage in self.stages if stage.told]
         parts += [f"on `{condition}` {_listed(steps)}" for condition, steps in self.post if steps]
-        if self.settings:
-            parts.append(f"sets {_listed([f'`{name}`' for name in self.settings])}")
         return "; ".join(parts)
 
 
-def described(parsed: ParsedFile) -> Pipeline | None:
-    """The Declarative Pipeline of a file; None if there is none, or it holds more than can be told in a few words."""
+def described(code: str, parsed: ParsedFile) -> Pipeline | None:
+    """The Declarative Pipeline of a file; None if there is none, or it holds more than can be told in a few words.
+
+    Args:
+        code: of the file.
+        parsed: the same, parsed.
+    """
     pipelines = [node for node in parsed.statements if node.is_own_call and node.name == "pipeline" and node.block]
     if len(pipelines) != 1 or len(parsed.statements) != 1:
         return None
+    lines = code.split("\n")
     directives = {node.name: node for node in _body(pipelines[0]) if node.is_own_call and node.name}
-    stages = tuple(
-        Stage(_first_text(node), tuple(_told(_body_of(node, "steps"))))
-        for node in _body(directives.get("stages"))
-        if node.is_own_call and node.name == "stage"
-    )
-    if not stages or len(stages) > _STAGES_MAX or not all(stage.name for stage in stages):
+    stages = [_stage(node, lines) for node in _body(directives.get("stages"))]
+    told = tuple(stage for stage in stages if stage is not None)
+    if not told or len(told) < len(stages) or len(told) > _STAGES_MAX:
         return None
     post = tuple((str(node.name), tuple(_told(_body(node)))) for node in _body(directives.get("post")) if node.name)
-    known = ("agent", "stages", "post")
-    settings = tuple(str(name) for name in directives if name not in known)
-    return Pipeline(_agent(directives.get("agent")), stages, post, settings)
+    settings = tuple(
+        f"sets `{name}` to {_written(node, lines)}"
+        for name, node in directives.items()
+        if name not in ("agent", "stages", "post")
+    )
+    return Pipeline(_agent(directives.get("agent")), told, post, settings)
 
 
 def in_sentences(pipeline: Pipeline) -> str:
-    """What a Pipeline does, for somebody who reads it for the first time."""
-    names = [stage.name for stage in pipeline.stages]
-    said = [f"It is a Declarative Pipeline that {pipeline.agent} and has {_named('stage', names)}."]
-    for stage in pipeline.stages:
-        if stage.steps:
-            said.append(f"The stage {stage.name} {_listed(stage.steps)}.")
-    for condition, steps in pipeline.post:
-        if steps:
-            said.append(f"After the stages, on `{condition}`, it {_listed(steps)}.")
-    if pipeline.settings:
-        said.append(f"It also sets {_listed([f'`{name}`' for name in pipeline.settings])}.")
-    return " ".join(said)
+    """What a Pipeline does, for somebody who reads it for the first time, as a list."""
+    said = [f"It is a Declarative Pipeline that {pipeline.agent}."]
+    said += [f"- It {setting}." for setting in pipeline.settings]
+    said += [f"- Stage {stage.name}: {stage.told or 'does nothing'}." for stage in pipeline.stages]
+    said += [f"- Afterwards, on `{condition}`: {_listed(steps)}." for condition, steps in pipeline.post if steps]
+    return "\n".join(said)
+
+
+def _stage(node: Node, lines: Sequence[str]) -> Stage | None:
+    """A stage of steps; None for parallel ones, matrices and nested stages."""
+    parts = {part.name: part for part in _body(node) if part.is_own_call}
+    name = _first_text(node)
+    if node.name != "stage" or not name or "steps" not in parts or set(parts) - _STAGE_PARTS:
+        return None
+    conditions = []
+    if "agent" in parts:
+        conditions.append(_agent(parts["agent"]))
+    if "when" in parts:
+        conditions.append(f"only when {_written(parts['when'], lines)}")
+    if "input" in parts:
+        message = next((_first_text(part) for part in _body(parts["input"]) if part.name == "message"), "")
+        conditions.append(f"asks a person “{message}” first" if message else "asks a person first")
+    conditions += [
+        f"sets `{part}` to {_written(parts[part], lines)}"
+        for part in ("environment", "options", "tools")
+        if part in parts
+    ]
+    return Stage(name, tuple(conditions), tuple(_told(_body(parts["steps"]))))
+
+
+def _written(directive: Node, lines: Sequence[str]) -> str:
+    """The lines of a directive as they stand, where they are short and whole; else their names."""
+    said = []
+    for node in _body(directive):
+        line = lines[node.line - 1].strip() if 0 < node.line <= len(lines) else ""
+        if node.line == directive.line:
+            line = line[line.find("{") + 1 : line.rfind("}")]
+        line = line.split(" //")[0].strip()
+        whole = all(line.count(opened) == line.count(closed) for opened, closed in ("()", "[]", "{}"))
+        alone = whole and line and "`" not in line and len(line) <= _COMMAND_CHARACTERS_MAX
+        said.append(f"`{line}`" if alone else f"`{node.name or 'a condition'}`")
+    return _listed(list(dict.fromkeys(said))) or "nothing"
 
 
 def _agent(node: Node | None) -> str:
@@ -164,32 +205,36 @@ def as_declarative(code: str, parsed: ParsedFile) -> str | None:
     if len(parsed.statements) != 1 or parsed.functions or parsed.annotations:
         return None
     top = parsed.statements[0]
-    stages = _body(top)
-    if not (top.is_own_call and top.name == "node" and stages):
-        return None
-    if not all(node.is_own_call and node.name == "stage" and _is_plain(_body(node)) for node in stages):
+    parts = _body(top)
+    if not (top.is_own_call and top.name == "node" and parts):
         return None
     # Strings and comments are blotted out, so that braces in them are not counted; lengths stay.
     bare = _STRING_OR_COMMENT.sub(lambda match: re.sub(r"[^\n'\"]", "_", match.group()), code)
     node = _NODE.search(bare)
-    found = [match for match in _STAGE.finditer(bare) if node is not None and match.start() > node.start()]
-    if node is None or len(found) != len(stages):
+    if node is None:
         return None
-    # From the code as it is: the label and the names were blotted out above.
-    label = code[node.start("label") : node.end("label")] if node["label"] else ""
+    if _is_plain(parts):
+        stages = [("'Build'", node.end())]  # A stage is what Declarative Pipeline demands.
+    elif all(part.is_own_call and part.name == "stage" and _is_plain(_body(part)) for part in parts):
+        # From the code as it is: the names were blotted out above.
+        found = [match for match in _STAGE.finditer(bare) if match.start() > node.start()]
+        stages = [(code[match.start("name") : match.end("name")], match.end()) for match in found]
+        if len(found) != len(parts):
+            return None
+    else:
+        return None
+    return _assembled(code, bare, code[node.start("label") : node.end("label")] if node["label"] else "", stages)
+
+
+def _assembled(code: str, bare: str, label: str, stages: Sequence[tuple[str, int]]) -> str | None:
+    """The Declarative frame around the bodies of blocks that begin at the given places."""
     lines = ["pipeline {", f"    agent {{ label {label} }}" if label else "    agent any", "    stages {"]
-    for match in found:
-        end = _closing(bare, match.end())
+    for name, start in stages:
+        end = _closing(bare, start)
         if end is None:
             return None
-        body = _dedented(code[match.end() : end])
-        lines.append(f"        stage({code[match.start('name') : match.end('name')]}) {{")
-        lines += [
-            "            steps {",
-            *(f"                {line}".rstrip() for line in body),
-            "            }",
-            "        }",
-        ]
+        body = [f"                {line}".rstrip() for line in _dedented(code[start:end])]
+        lines += [f"        stage({name}) {{", "            steps {", *body, "            }", "        }"]
     return "\n".join([*lines, "    }", "}"])
 
 

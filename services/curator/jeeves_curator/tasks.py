@@ -24,8 +24,15 @@ from jeeves_shared.jenkinsfile import JenkinsfileLinter, Verdict, groovy_availab
 from jeeves_shared.search import Section
 
 CODE_FAMILIES: tuple[TaskFamily, ...] = ("write", "explain", "convert")
+_KINDS: dict[TaskFamily, PairKind] = {"write": "syntax", "explain": "concept", "convert": "syntax", "log": "error"}
+_MARKER = re.compile(r"^\s*// (?:Declarative|Script)(?:ed)?(?: Pipeline)? //\s*$\n?", re.MULTILINE)
 _LANGUAGES = frozenset({"", "groovy", "jenkinsfile", "pipeline", "java"})
 _FENCE = re.compile(r"^```[ \t]*(?P<language>[\w-]*)[^\n]*\n(?P<code>.*?)^```[ \t]*$", re.MULTILINE | re.DOTALL)
+_CALLOUT = re.compile(r"[ \t]*(?://|#)[ \t]*<\d+>[ \t]*$", re.MULTILINE)
+_WARNED_OF = re.compile(
+    r"\b(?:wrong|incorrect|fails|bad|do not|don't|unsafe|deprecated|not yet|snip)\b|\.{3}", re.IGNORECASE
+)
+"""Pages show mistakes, too, and leave things out: neither is an answer."""
 _PIPELINE = re.compile(r"^\s*(?:pipeline|node)\b[^\n]*\{", re.MULTILINE)
 _ERROR_LINE = re.compile(
     r"^.*(?:\b[\w.]+(?:Exception|Error)\b|\bERROR\b|\berror:|\bfatal:|\bFAILED\b|\bcannot\b|\bdenied\b).*$",
@@ -33,10 +40,12 @@ _ERROR_LINE = re.compile(
 )
 _CAUSE = re.compile(
     r"\b(?:because|means? that|caused by|the cause|(?:happens|occurs|appears) (?:when|if)|due to|the reason|indicates"
-    r"|results? from)\b|(?:原因|因为|由于|意味着)",
+    r"|results? from|make sure|ensure|you (?:must|need to|should|have to)|check (?:that|whether|if))\b"
+    r"|(?:原因|因为|由于|意味着)",
     re.IGNORECASE,
 )
 _CODE_CHARACTERS = range(60, 1100)
+_LOG_QUESTION = "A build fails with these lines in its log. What is the cause, and what helps?"
 _LOG_CHARACTERS = range(15, 900)
 _LOG_LINES_MAX = 12
 
@@ -85,43 +94,50 @@ def _code_pairs(
 ) -> Iterator[Pair]:
     seen: set[str] = set()
     for document, section in sections:
+        before = ""
         for found in _FENCE.finditer(section.passage.text):
-            code = found["code"].strip("\n")
+            code = _CALLOUT.sub("", _MARKER.sub("", found["code"])).strip("\n")
             key = " ".join(code.split())
             if (
                 found["language"].lower() not in _LANGUAGES
                 or len(code) not in _CODE_CHARACTERS
                 or not _PIPELINE.search(code)
+                or _WARNED_OF.search(code)
                 or key in seen
             ):
                 continue
             seen.add(key)
             verdict = linter.check(code)
+            if any("secret" in finding.rule for finding in verdict.findings):
+                continue
             if verdict.valid and verdict.style == "declarative":
+                # The handbook shows some Pipelines in both forms, the Declarative one first.
+                before = code if "// Script" in found["code"] or "// Declarative" in found["code"] else ""
                 yield from _of_declarative(document, section, code, families, linter)
             elif "convert" in families and verdict.style == "scripted":
-                yield from _converted(document, section, code, linter)
+                twin = before if "// Script" in found["code"] else ""
+                yield from _converted(document, section, code, twin, linter)
 
 
 def _of_declarative(
     document: Document, section: Section, code: str, families: Collection[TaskFamily], linter: JenkinsfileLinter
 ) -> Iterator[Pair]:
-    pipeline = described(linter.parse(code))
+    pipeline = described(code, linter.parse(code))
     if pipeline is None:
         return
     if "write" in families:
         question = f"Write a Declarative Pipeline that {pipeline.requirement}."
-        yield _pair("write", "syntax", document, section, question, _fenced(code))
+        yield _pair("write", document, section, question, _fenced(code))
     if "explain" in families:
         question = f"What does a Jenkinsfile with the following content do?\n\n{_fenced(code)}"
-        yield _pair("explain", "concept", document, section, question, in_sentences(pipeline))
+        yield _pair("explain", document, section, question, in_sentences(pipeline))
 
 
-def _converted(document: Document, section: Section, code: str, linter: JenkinsfileLinter) -> Iterator[Pair]:
-    declarative = as_declarative(code, linter.parse(code))
+def _converted(document: Document, section: Section, code: str, twin: str, linter: JenkinsfileLinter) -> Iterator[Pair]:
+    declarative = twin or as_declarative(code, linter.parse(code))
     if declarative and _is_clean(linter.check(declarative)):
         question = f"Convert the Scripted Pipeline to a Declarative one.\n\n{_fenced(code)}"
-        yield _pair("convert", "syntax", document, section, question, _fenced(declarative))
+        yield _pair("convert", document, section, question, _fenced(declarative))
 
 
 def _is_clean(verdict: Verdict) -> bool:
@@ -136,10 +152,14 @@ def _log_pairs(sections: Iterable[tuple[Document, Section]]) -> Iterator[Pair]:
             log = "\n".join(lines[:_LOG_LINES_MAX])
             if len(log) not in _LOG_CHARACTERS or not _ERROR_LINE.search(log) or _looks_like_code(log):
                 continue
-            causes = [part.strip() for part in _FENCE.sub("", text).split("\n\n") if _CAUSE.search(part)]
+            causes = [
+                part.strip()
+                for part in _FENCE.sub("", text).split("\n\n")
+                if _CAUSE.search(part) and part.rstrip()[-1:] in ".`。"
+            ]
             if causes:
-                question = f"A build fails with these lines in its log. What is the cause?\n\n```text\n{log}\n```"
-                yield _pair("log", "error", document, section, question, "\n\n".join(causes[:2]))
+                question = f"{_LOG_QUESTION}\n\n```text\n{log}\n```"
+                yield _pair("log", document, section, question, "\n\n".join(causes[:2]))
                 break
 
 
@@ -152,10 +172,10 @@ def _fenced(code: str) -> str:
     return f"```groovy\n{code}\n```"
 
 
-def _pair(family: TaskFamily, kind: PairKind, document: Document, section: Section, question: str, answer: str) -> Pair:  # noqa: PLR0917
+def _pair(family: TaskFamily, document: Document, section: Section, question: str, answer: str) -> Pair:
     return Pair(
         id=f"task-{family}-{content_hash([document.source_path, question])[:12]}",
-        kind=kind,
+        kind=_KINDS[family],
         question=question,
         answer=answer,
         source_path=document.source_path,

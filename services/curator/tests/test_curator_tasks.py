@@ -21,6 +21,8 @@ pipeline {
             steps { sh 'make -j2 { all' }
         }
         stage('Report') {
+            when { branch 'main' }
+            input { message 'Report now?' }
             steps {
                 junit 'out/*.xml'
                 archiveArtifacts artifacts: 'out/**'
@@ -32,7 +34,7 @@ pipeline {
     }
 }"""
 SCRIPTED = """\
-// Builds what "don't" break.
+// It isn't "broken" }
 node('linux && arm') {
     stage('Build { it') {
         sh 'echo } && make'
@@ -107,16 +109,68 @@ def test_each_family_is_made_once_from_what_the_validator_accepts(bench: Bench, 
     assert {family: len(pairs) for family, pairs in found.items()} == dict.fromkeys(FAMILIES, 1)
     [write], [explain], [convert], [log] = (found[family] for family in FAMILIES)
     assert code(write.answer) == DECLARATIVE
-    for part in ("`linux`", "the stages Build and Report", "runs `make -j2 { all`", "on `failure`", "`options`"):
+    for part in (
+        "`linux`",
+        "the stages Build and Report",
+        "runs `make -j2 { all`",
+        "on `failure`",
+        "sets `options` to `timestamps()`",
+    ):
         assert part in write.question
     assert code(explain.question) == DECLARATIVE
-    for part in ("`linux`", "The stage Report calls `junit` with `out/*.xml`", "prints “It is broken.”"):
+    for part in (
+        "`linux`",
+        "Stage Report: only when `branch 'main'`; asks a person “Report now?” first; calls `junit` with `out/*.xml`",
+        "prints “It is broken.”",
+    ):
         assert part in explain.answer
     assert code(convert.question) == SCRIPTED
     verdict = linter.check(code(convert.answer))
     assert (verdict.style, verdict.valid) == ("declarative", True)
     assert "because the network drops" in log.answer
     assert "Unexpected termination" in log.question
+
+
+def test_a_pipeline_in_both_forms_is_a_conversion_by_its_author(bench: Bench) -> None:
+    scripted = "node {\n    def made = sh(script: 'make', returnStdout: true)\n    echo \"$made\"\n}"
+    text = (
+        f"# Both\n\nIn both forms.\n\n```groovy\n// Declarative //\n{DECLARATIVE}\n// Script //\n```\n\n"
+        f"```groovy\n// Declarative //\n// Script //\n{scripted}\n```\n"
+    )
+    [convert] = made(bench, text)["convert"]
+    assert (code(convert.question), code(convert.answer)) == (scripted, DECLARATIVE)
+
+
+def test_steps_without_a_stage_get_one(linter: JenkinsfileLinter) -> None:
+    done = as_declarative(plain := "node('arm') {\n    checkout scm\n    sh 'make'\n}", linter.parse(plain))
+    assert done
+    pipeline = described(done, linter.parse(done))
+    assert pipeline
+    assert [stage.steps for stage in pipeline.stages] == [("checks out the sources with `checkout`", "runs `make`")]
+
+
+@pytest.mark.parametrize(
+    "flaw",
+    [
+        "/* WRONG! */ sh 'make'",
+        "sh 'make' // this fails",
+        "...",
+        'withCredentials([string(credentialsId: "a", variable: "TOKEN")]) { sh "curl -H $TOKEN https://x" }',
+    ],
+)
+def test_what_a_page_warns_of_is_no_answer(bench: Bench, flaw: str) -> None:
+    shown = DECLARATIVE.replace("sh 'make -j2 { all'", flaw)
+    assert made(bench, f"# Page\n\nAn introduction to it.\n\n```groovy\n{shown}\n```\n") == {}
+
+
+@pytest.mark.parametrize(
+    "part", ["parallel { stage('x') { steps { echo 'x' } } }", "stages { stage('x') { steps { echo 'x' } } }"]
+)
+def test_what_cannot_be_told_in_a_few_words_is_not_told(part: str, linter: JenkinsfileLinter) -> None:
+    text = (
+        f"pipeline {{\n    agent any\n    stages {{\n        stage('A') {{\n            {part}\n        }}\n    }}\n}}"
+    )
+    assert described(text, linter.parse(text)) is None
 
 
 def test_a_scripted_pipeline_keeps_its_steps_word_for_word(linter: JenkinsfileLinter) -> None:
@@ -127,7 +181,7 @@ def test_a_scripted_pipeline_keeps_its_steps_word_for_word(linter: JenkinsfileLi
         node for node in linter.parse(done).statements[0].walk() if node.is_own_call and node.name in ("sh", "dir")
     ]
     assert sorted(step.plain_arguments[0].text for step in steps) == ["./run", "echo } && make", "tests"]
-    pipeline = described(linter.parse(done))
+    pipeline = described(done, linter.parse(done))
     assert pipeline
     assert [stage.name for stage in pipeline.stages] == ["Build { it", "Test"]
     assert "runs `echo } && make`" in in_sentences(pipeline)
