@@ -11,7 +11,7 @@
 Every row says where it comes from: `id`, `source_path`, `url`, `licence`, `attribution`.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +19,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from jeeves_curator.preferences import attribution, preferences
+from jeeves_curator.texts import CleanTexts, text_rows
 from jeeves_shared.artifacts import atomic_path, write_atomic
 from jeeves_shared.contracts.base import canonical_json
 from jeeves_shared.contracts.curation import CuratedDocument
 from jeeves_shared.contracts.documents import TrainingSample
-from jeeves_shared.contracts.forms import DatasetForm, DatasetPart, TextRow, form_file
+from jeeves_shared.contracts.forms import DatasetForm, DatasetPart, form_file
 from jeeves_shared.contracts.prompts import build_messages, render_sources
-
-TEXT_CHARACTERS = 8000
-"""Length of a packed text: some 2,000 tokens. Documents are cut at blank lines, and never mixed over sources."""
 
 Row = dict[str, Any]
 
@@ -36,15 +34,15 @@ def write_exports(
     folder: Path,
     parts: Mapping[DatasetPart, Sequence[TrainingSample]],
     documents: Sequence[CuratedDocument],
-    texts: Mapping[str, str],
+    texts: CleanTexts,
 ) -> list[Path]:
     """Write all forms of all parts.
 
     Args:
         folder: where to.
         parts: rows by part, `train` and `evaluation`.
-        documents: curated; those of the evaluation part's pairs never become text to train on.
-        texts: of the documents, by path, as they are packed.
+        documents: curated.
+        texts: of the documents, as they are packed.
 
     Returns:
         The files, by name.
@@ -53,7 +51,6 @@ def write_exports(
         StorageFull: no space left.
     """
     known = {item.document.source_path: item for item in documents}
-    held_out = {sample.pair.source_path for sample in parts.get("evaluation", ())}
     written: list[Path] = []
     for part, samples in parts.items():
         forms: dict[DatasetForm, list[Row]] = {"messages": [], "alpaca": [], "sharegpt": []}
@@ -63,8 +60,8 @@ def write_exports(
             forms["alpaca"].append({**_alpaca(sample), **whence})
             forms["sharegpt"].append({**_sharegpt(sample), **whence})
         forms["preference"] = [row.model_dump(mode="json") for row in preferences(samples, known)]
-        own = [item for item in documents if (item.document.source_path in held_out) == (part == "evaluation")]
-        forms["text"] = [row.model_dump(mode="json") for row in _texts(own, texts)]
+        own = texts.train if part == "train" else texts.evaluation
+        forms["text"] = [row.model_dump(mode="json") for row in text_rows(documents, own)]
         for form, rows in forms.items():
             written += _write(folder, part, form, rows)
     return sorted(written)
@@ -109,38 +106,6 @@ def _whence(sample: TrainingSample, number: int, known: Mapping[str, CuratedDocu
         "attribution": attribution(own) if own else "",
         "passage_paths": [passage.source_path for passage in sample.passages],
     }
-
-
-def _texts(documents: Sequence[CuratedDocument], texts: Mapping[str, str]) -> Iterator[TextRow]:
-    for item in documents:
-        document = item.document
-        if not texts[document.source_path].strip():
-            continue
-        heading = " › ".join((*document.section_path, document.title))
-        for number, piece in enumerate(_pieces(texts[document.source_path])):
-            yield TextRow(
-                id=f"{document.source_path}#{number}",
-                source_path=document.source_path,
-                url=document.provenance.url,
-                licence=document.provenance.licence,
-                attribution=attribution(item),
-                text=f"{heading}\n\n{piece}",
-                language=document.language,
-                as_of=item.as_of,
-            )
-
-
-def _pieces(text: str) -> Iterator[str]:
-    piece: list[str] = []
-    size = 0
-    for paragraph in text.split("\n\n"):
-        if piece and size + len(paragraph) > TEXT_CHARACTERS:
-            yield "\n\n".join(piece)
-            piece, size = [], 0
-        piece.append(paragraph)
-        size += len(paragraph) + 2
-    if piece:
-        yield "\n\n".join(piece)
 
 
 def _write(folder: Path, part: DatasetPart, form: DatasetForm, rows: Sequence[Row]) -> list[Path]:

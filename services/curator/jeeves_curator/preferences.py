@@ -1,12 +1,24 @@
 """Two answers to one prompt, one known to be better: what a preference stage learns from."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+from jeeves_curator.duplicates import comparable, grams, similarity
 from jeeves_curator.samples import UNANSWERABLE
 from jeeves_shared.contracts.curation import CuratedDocument
-from jeeves_shared.contracts.documents import TrainingSample
+from jeeves_shared.contracts.documents import Pair, Passage, TrainingSample
+from jeeves_shared.contracts.feedback import FEEDBACK_TAG
 from jeeves_shared.contracts.forms import ChatTurn, PreferenceRow
 from jeeves_shared.contracts.prompts import REFUSAL, build_messages
+
+REJECTED_MAX = 2
+"""Rejected answers of one thread: those with the lowest scores, so that no thread drowns the others."""
+
+REJECTED_CHARACTERS_MIN = 40
+"""Shorter ones are thanks and questions back: nobody needs to learn that they are worse."""
+
+_ALIKE = 0.8
+"""Jaccard of character 5-grams from which two answers say the same."""
 
 
 def preferences(samples: Sequence[TrainingSample], known: Mapping[str, CuratedDocument]) -> Iterator[PreferenceRow]:
@@ -17,6 +29,17 @@ def preferences(samples: Sequence[TrainingSample], known: Mapping[str, CuratedDo
         known: curated documents by path.
     """
     yield from _grounding(samples, known)
+    asked: set[str] = set()
+    for sample in samples:
+        item = known.get(sample.pair.source_path)
+        if item is not None and item.document.kind == "question" and sample.pair.id not in asked:
+            asked.add(sample.pair.id)
+            yield from _compared(sample.pair, item)
+
+
+def counted(rows: Iterable[PreferenceRow]) -> dict[str, int]:
+    """Number of rows by origin."""
+    return dict(sorted(Counter(row.origin for row in rows).items()))
 
 
 def attribution(item: CuratedDocument) -> str:
@@ -47,15 +70,47 @@ def _grounding(samples: Sequence[TrainingSample], known: Mapping[str, CuratedDoc
             url=own.document.provenance.url if own else "",
             licence=" AND ".join(sorted(licences)),
             attribution=attribution(own) if own else "",
-            prompt=_prompt(sample),
+            prompt=_prompt(pair.question, sample.passages),
             chosen=_answer(chosen),
             rejected=_answer(rejected),
             origin="grounding",
         )
 
 
-def _prompt(sample: TrainingSample) -> tuple[ChatTurn, ...]:
-    turns = build_messages(sample.pair.question, sample.passages)
+def _compared(pair: Pair, item: CuratedDocument) -> Iterator[PreferenceRow]:
+    """The answer of a thread against those that its readers, or a reviewer, found worse."""
+    document = item.document
+    own = comparable(pair.answer)
+    chosen = next((answer for answer in document.answers if comparable(answer.text) == own), None)
+    if chosen is None:
+        return
+    worse = [
+        answer
+        for answer in document.answers
+        if answer.score < chosen.score
+        and not answer.accepted
+        and len(answer.text.strip()) >= REJECTED_CHARACTERS_MIN
+        and similarity(grams(answer.text), grams(pair.answer)) < _ALIKE
+    ]
+    licences = {document.provenance.licence, chosen.licence}
+    for number, answer in enumerate(sorted(worse, key=lambda answer: answer.score)[:REJECTED_MAX]):
+        yield PreferenceRow(
+            id=f"{pair.id}-rejected-{number}",
+            source_path=pair.source_path,
+            url=document.provenance.url,
+            licence=" AND ".join(sorted({*licences, answer.licence} - {""})),
+            attribution=", ".join(
+                part for part in (attribution(item), chosen.author, chosen.url, answer.author, answer.url) if part
+            ),
+            prompt=_prompt(pair.question, ()),
+            chosen=_answer(pair.answer),
+            rejected=_answer(answer.text.strip()),
+            origin="correction" if FEEDBACK_TAG in document.tags else "answers",
+        )
+
+
+def _prompt(question: str, passages: Sequence[Passage]) -> tuple[ChatTurn, ...]:
+    turns = build_messages(question, passages)
     return tuple(ChatTurn(role=turn["role"], content=turn["content"]) for turn in turns)
 
 

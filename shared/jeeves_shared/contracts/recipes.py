@@ -9,7 +9,7 @@ from typing import Literal
 from pydantic import Field, ValidationInfo, field_validator
 
 from jeeves_shared.contracts.base import Contract
-from jeeves_shared.contracts.curation import DocumentRules, TeacherSettings
+from jeeves_shared.contracts.curation import DocumentRules, TaskFamily, TeacherSettings
 from jeeves_shared.contracts.evaluation_suites import EvaluationSuite
 from jeeves_shared.contracts.sources import PairsSource, Source, TreeSource
 
@@ -63,6 +63,10 @@ class CurateRecipe(Contract):
         default=400, ge=0, description="Pairs made from headings where the collection brings fewer than 50 of its own."
     )
     documents: DocumentRules = DocumentRules()
+    task_families: tuple[TaskFamily, ...] = Field(
+        default=(), description="Also made from the code and logs of documents, without a teacher; code needs Groovy."
+    )
+    task_pairs_max: int = Field(default=100, ge=0, description="Of each of these families.")
     teacher: TeacherSettings | None = Field(default=None, description="Proposes more pairs; without it headings do.")
 
 

@@ -15,7 +15,7 @@ WebAddress = Annotated[str, Field(pattern=r"^https?://[^\s/@]+(?:/\S*)?$")]
 
 
 class TreeSource(Contract):
-    """A folder, git repository, git bundle or archive of AsciiDoc and Markdown files."""
+    """A folder, git repository, git bundle or archive of AsciiDoc and Markdown files; HTML where `include` names it."""
 
     type: Literal["tree"] = "tree"
     name: SourceName

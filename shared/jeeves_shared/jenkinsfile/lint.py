@@ -39,6 +39,10 @@ class JenkinsfileLinter:
     ) -> None:
         self._parser.close()
 
+    def parse(self, text: str) -> ParsedFile:
+        """The syntax tree of a file, for those who need more than a verdict; raises like `check`."""
+        return self._parser.parse(text)
+
     def check(self, text: str, name: str = "Jenkinsfile") -> Verdict:
         """Check one file.
 

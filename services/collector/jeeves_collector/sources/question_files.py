@@ -78,7 +78,7 @@ class QuestionFiles:
             made = self._document(asked, name, number)
             blocks += code_blocks(made)
             content.append(made)
-            if self._source.pairs:
+            if self._source.pairs and asked.answers:
                 content.append(_pair(made, asked))
         return Item(name, digest, tuple(content), tuple(drops), code_blocks=blocks)
 
@@ -132,14 +132,20 @@ def _layout(row: Mapping[str, Any]) -> str:
 
 
 def _from_columns(row: Mapping[str, Any], columns: QuestionColumns) -> _Asked:
-    answer = CollectedAnswer(
-        text=_text(row, columns.answer),
-        score=_integer(row.get(columns.score)),
-        accepted=True,
-        author=one_line(row.get(columns.author)),
-    )
     question = _text(row, columns.question)
-    return _Asked(one_line(row.get(columns.title)) or _title_of(question), question, [answer], row)
+    answers = (
+        [
+            CollectedAnswer(
+                text=_text(row, columns.answer),
+                score=_integer(row.get(columns.score)),
+                accepted=True,
+                author=one_line(row.get(columns.author)),
+            )
+        ]
+        if columns.answer
+        else []
+    )  # Open questions are kept as such: what is asked is worth knowing.
+    return _Asked(one_line(row.get(columns.title)) or _title_of(question), question, answers, row)
 
 
 def _from_alpaca(row: Mapping[str, Any], columns: QuestionColumns) -> _Asked:
