@@ -46,6 +46,16 @@ def choice_texts(exam: Exam) -> Sequence[str]:
     return [choice_text(exam, letter) for letter in CHOICES]
 
 
+def cloze_prompt(question: ExamQuestion) -> str:
+    """A question without its choices; ends where the text of the answer begins."""
+    return f"Question: {question.question.strip()}\nAnswer:"
+
+
+def cloze_text(question: ExamQuestion, letter: str) -> str:
+    """What follows `cloze_prompt`."""
+    return " " + str(getattr(question, letter)).strip()
+
+
 def _asked(question: ExamQuestion, exam: Exam) -> str:
     options = "\n".join(f"{letter}. {getattr(question, letter).strip()}" for letter in CHOICES)
     return f"{question.question.strip()}\n{options}\n{_ANSWER[exam.language]}"

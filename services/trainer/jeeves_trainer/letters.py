@@ -1,10 +1,10 @@
-"""The letters that a file chooses, by log-likelihood."""
+"""The letters that a file chooses, by the log-likelihood of the letter or of what stands behind it."""
 
 from collections.abc import Callable
 
 from jeeves_shared.contracts.exams import CHOICES, Exam
 from jeeves_trainer.errors import EvaluationFailed
-from jeeves_trainer.exam_prompts import choice_texts, exam_prompt
+from jeeves_trainer.exam_prompts import choice_texts, cloze_prompt, cloze_text, exam_prompt
 from jeeves_trainer.libllama import Scorer
 
 CONTEXT_TOKENS = 2048
@@ -33,4 +33,33 @@ def choose_letters(scorer: Scorer, exam: Exam, shots: int, tell: Callable[[float
             scorer.vocabulary.tokenize(exam_prompt(exam, question, shots)), choices
         )
         letters.append(CHOICES[int(scores.argmax())])
+    return letters
+
+
+def choose_texts(scorer: Scorer, exam: Exam, tell: Callable[[float], None]) -> list[str]:
+    """The letters of the answers that are most likely as texts, per byte; no choices are shown.
+
+    What a small model can do: it knows the capital of Norway before it can name the letter beside it.
+
+    Args:
+        scorer: of the file.
+        exam: whose questions are asked in order.
+        tell: told the share that is done; may raise to stop.
+
+    Raises:
+        EvaluationFailed: a question is too long.
+
+    Source: lm-evaluation-harness 0.4, tasks/arc/arc_easy.yaml: form of the question, and `acc_norm`, which divides by
+        the length in characters there and in bytes here, so that Chinese counts as it is tokenized.
+    """
+    letters: list[str] = []
+    for number, question in enumerate(exam.questions):
+        tell(number / len(exam.questions))
+        prompt = scorer.vocabulary.tokenize(cloze_prompt(question))
+        scores = []
+        for letter in CHOICES:
+            text = cloze_text(question, letter)
+            likelihood = scorer.answer_log_probabilities(prompt, scorer.vocabulary.tokenize(text)).sum()
+            scores.append(float(likelihood) / len(text.encode()))
+        letters.append(CHOICES[scores.index(max(scores))])
     return letters

@@ -9,8 +9,8 @@ import pytest
 
 from jeeves_shared.contracts.exams import CHOICES, Exam, ExamQuestion
 from jeeves_shared.errors import RecipeError
-from jeeves_trainer.exam_prompts import choice_texts, exam_prompt
-from jeeves_trainer.letters import choose_letters
+from jeeves_trainer.exam_prompts import choice_texts, cloze_prompt, exam_prompt
+from jeeves_trainer.letters import choose_letters, choose_texts
 from jeeves_trainer.libllama import open_scorer
 
 EXAMS = Path(__file__).parents[3] / "training-jobs" / "evaluate" / "exams"
@@ -67,6 +67,26 @@ def test_the_prompt_is_that_of_the_harness():
     with pytest.raises(RecipeError, match="1 examples, 2"):
         exam_prompt(exam, question, 2)
     assert choice_texts(exam.model_copy(update={"language": "zh"})) == ["A", "B", "C", "D"]
+
+
+def test_answers_as_texts_show_what_a_small_model_knows(base_gguf):
+    questions = {question.question: question for question in read("general-en-test.csv")}
+    asked = tuple(
+        questions[text]
+        for text in (
+            "What is the capital of Norway?",
+            "Which gas do plants take in for photosynthesis?",
+            "Which instrument has black and white keys?",
+            "What do bees make?",
+            "The farmer milks the ___ every morning.",
+        )
+    )
+    assert cloze_prompt(asked[0]) == "Question: What is the capital of Norway?\nAnswer:"
+    told: list[float] = []
+    with open_scorer(base_gguf, 512, 1) as scorer:
+        letters = choose_texts(scorer, Exam(name="x", questions=asked), told.append)
+    assert sum(letter == question.answer for letter, question in zip(letters, asked, strict=True)) >= 4
+    assert told == [0.0, 0.2, 0.4, 0.6, 0.8]
 
 
 def test_choices_are_scored_as_whole_answers_are_whatever_was_asked_before(base_gguf, exam):

@@ -106,7 +106,7 @@ def test_all_suites_of_the_full_recipe_run_and_are_kept(gguf: Path, samples, tmp
         if hasattr(suite, "cases"):
             update["cases"] = suite.cases[:2]
         if suite.type == "exam":
-            update = {"exam": suite.exam.model_copy(update={"questions": suite.exam.questions[:3]}), "shots": 0}
+            update = {"exam": suite.exam.model_copy(update={"questions": suite.exam.questions[:3]})}
         if suite.type == "memorization":
             update["samples_max"] = 2
         if suite.type == "speed":

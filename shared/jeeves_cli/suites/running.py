@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from jeeves_cli.exits import CommandError, Exit
 from jeeves_cli.suites.asking import Reply, SuiteGateway
 from jeeves_cli.suites.cases import LoadedCase, LoadedSuites
 from jeeves_cli.suites.figures import RESAMPLES, SEED, group_figures, missed_bounds
+from jeeves_cli.suites.judge import JudgeModel
 from jeeves_cli.suites.scoring import (
     Scored,
     page_address,
@@ -21,6 +23,7 @@ from jeeves_shared.contracts.suites import (
     CASE_TYPES,
     AbuseCase,
     AnswerableCase,
+    JudgeFigures,
     LogCase,
     OutOfScopeCase,
     SuiteReport,
@@ -30,6 +33,14 @@ from jeeves_shared.measures.similarity import Similarity, load_similarity
 
 Bound = tuple[str, str, float]
 LOG_BYTES_MAX = 50 * 1024 * 1024
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A judge model and what its calibration found."""
+
+    model: JudgeModel
+    figures: JudgeFigures
 
 
 def parse_bound(text: str) -> Bound:
@@ -61,6 +72,7 @@ def run_suites(
     bounds: Sequence[Bound],
     parallel: int,
     on_case: Callable[[int, int], None],
+    judged: Judged | None = None,
 ) -> SuiteReport:
     """Ask every case and score it.
 
@@ -71,6 +83,7 @@ def run_suites(
         bounds: from `parse_bound`.
         parallel: cases at the same time, at least 1.
         on_case: told how many of how many cases are done.
+        judged: a calibrated judge; None: no figure `judge`.
 
     Raises:
         CommandError: a log is missing, before anything is asked; the gateway is away.
@@ -80,10 +93,14 @@ def run_suites(
     similarity = load_similarity()
     addresses = _addresses([reply for _, reply in asked])
     rows = tuple(_row(loaded, reply, addresses, similarity) for loaded, reply in asked)
+    if judged is not None and judged.figures.counts:
+        rows = tuple(_judged(row, loaded, judged.model) for row, (loaded, _) in zip(rows, asked, strict=True))
     groups = group_figures(rows)
     notes = list(suites.notes)
     if has_logs and not gateway.can_diagnose:
         notes.append("the gateway has no /v1/diagnose: logs were asked as chat questions with their telling lines")
+    if judged is not None and not judged.figures.counts:
+        notes.append(f"the judge's score does not count: it {judged.figures.reason}")
     if similarity is None:
         notes.append("no figure `similarity`: the extra `search` of jeeves-shared is not installed here")
     return SuiteReport(
@@ -96,6 +113,7 @@ def run_suites(
         rows=rows,
         notes=tuple(notes),
         missed_bounds=missed_bounds(groups, bounds),
+        judge=judged.figures if judged else None,
         created_at=datetime.now(UTC),
     )
 
@@ -171,7 +189,7 @@ def _row(loaded: LoadedCase, reply: Reply, addresses: dict[str, str], similarity
     case = loaded.case
     scored = Scored({}) if reply.error else _scored(loaded, reply, addresses)
     scores = dict(scored.scores)
-    reference = getattr(case, "reference_answer", "") or getattr(case, "reference_diagnosis", "")
+    reference = _reference(loaded)
     if similarity and reference and not reply.error:
         scores["similarity"] = similarity(reply.text, reference)
     return SuiteRow(
@@ -191,6 +209,21 @@ def _row(loaded: LoadedCase, reply: Reply, addresses: dict[str, str], similarity
         misses=scored.misses,
         error=reply.error,
     )
+
+
+def _reference(loaded: LoadedCase) -> str:
+    case = loaded.case
+    return str(getattr(case, "reference_answer", "") or getattr(case, "reference_diagnosis", ""))
+
+
+def _judged(row: SuiteRow, loaded: LoadedCase, judge: JudgeModel) -> SuiteRow:
+    reference = _reference(loaded)
+    if row.error or not reference:
+        return row
+    verdict = judge.is_right(row.question, reference, row.answer)
+    if verdict is None:
+        return row.model_copy(update={"misses": (*row.misses, "the judge gave no verdict")})
+    return row.model_copy(update={"scores": {**row.scores, "judge": float(verdict)}})
 
 
 def _scored(loaded: LoadedCase, reply: Reply, addresses: dict[str, str]) -> Scored:

@@ -27,7 +27,11 @@ class ExamSuite(_Suite):
     type: Literal["exam"]
     name: str = Field(pattern=_NAME)
     exam: Exam
-    shots: int = Field(default=0, ge=0)
+    scoring: Literal["letter", "text"] = Field(
+        default="letter",
+        description="Letters need a model that knows the game: one below 1 B guesses. Text: no choices.",
+    )
+    shots: int = Field(default=0, ge=0, description="Examples before each question; by letter only.")
 
 
 class Canary(Contract):

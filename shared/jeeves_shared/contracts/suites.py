@@ -120,6 +120,31 @@ class SuiteGroup(Contract):
     metrics: tuple[SuiteMetric, ...]
 
 
+class LabelledAnswer(BaseModel):
+    """An answer that a person judged, to calibrate a judge model on. Written by users; read by the command line."""
+
+    model_config: ClassVar[ConfigDict] = ConfigDict(frozen=True, extra="ignore", strict=True)
+
+    question: str = Field(min_length=1)
+    reference: str = Field(min_length=1)
+    answer: str
+    right: bool
+
+
+class JudgeFigures(Contract):
+    """How a judge model agrees with people's labels."""
+
+    url: str
+    model: str
+    labels: int
+    labels_sha256: str
+    without_verdict: int = Field(ge=0, description="Counted as disagreement.")
+    agreement: Estimate
+    kappa: Estimate
+    counts: bool = Field(description="Whether the rows have its score `judge`.")
+    reason: str
+
+
 class SuiteReport(Contract):
     """What `jeeves evaluate --suite … --json` prints. Written by the command line; read by pipelines and people."""
 
@@ -133,4 +158,5 @@ class SuiteReport(Contract):
     rows: tuple[SuiteRow, ...]
     notes: tuple[str, ...] = Field(description="Ignored fields, and what was done otherwise than usual.")
     missed_bounds: tuple[str, ...] = Field(default=(), description="Of `--at-least`.")
+    judge: JudgeFigures | None = Field(default=None, description="Of `--judge`.")
     created_at: datetime

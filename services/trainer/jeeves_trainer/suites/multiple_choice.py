@@ -1,17 +1,17 @@
-"""An exam as a suite: the letter by log-likelihood."""
+"""An exam as a suite: the answer by log-likelihood, of its letter or of its text."""
 
 from collections.abc import Mapping, Sequence
 
 from jeeves_shared.contracts.evaluation_suites import ExamSuite
 from jeeves_shared.measures.bootstrap import MetricName
-from jeeves_trainer.letters import CONTEXT_TOKENS, choose_letters
+from jeeves_trainer.letters import CONTEXT_TOKENS, choose_letters, choose_texts
 from jeeves_trainer.libllama import open_scorer
 from jeeves_trainer.settings import job_threads
 from jeeves_trainer.suites.base import Outcome, Shown, SuiteFile, Tell, mean_metric
 
 
 class MultipleChoice:
-    """Share of questions whose right letter is the most likely one.
+    """Share of questions whose right answer is the most likely one.
 
     Args:
         settings: of the recipe.
@@ -29,6 +29,8 @@ class MultipleChoice:
     def ask(self, file: SuiteFile, tell: Tell) -> Outcome:
         """The letters."""
         with open_scorer(file.gguf, CONTEXT_TOKENS, job_threads()) as scorer:
+            if self._settings.scoring == "text":
+                return {"letters": choose_texts(scorer, self._settings.exam, tell)}
             return {"letters": choose_letters(scorer, self._settings.exam, self._settings.shots, tell)}
 
     def figures(self, outcome: Outcome) -> Mapping[str, Sequence[float]]:
