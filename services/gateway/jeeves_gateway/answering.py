@@ -39,7 +39,7 @@ from jeeves_gateway.outcome import Draft, Event, Opened, Outcome, Text
 from jeeves_gateway.passages import SourceSet
 from jeeves_gateway.quoting import append_source, is_chinese, write_extract
 from jeeves_gateway.retrieval import Library
-from jeeves_gateway.scope import asks_for_private_data, private_text
+from jeeves_gateway.scope import outside, outside_text
 from jeeves_gateway.serving import ModelRoom
 from jeeves_gateway.switches import RungSwitch
 from jeeves_gateway.upstream import Sampling, Upstream
@@ -164,9 +164,9 @@ class Answerer:
         retrieved = draft.retrieved
         if retrieved is None:
             return []
-        if not draft.searched and asks_for_private_data(draft.request.question):
-            text = private_text(draft.request.question, retrieved.documents, retrieved.sections)
-            return self._refuse(draft, "private-data", text)
+        if not draft.searched and (why := outside(draft.request.question)):
+            text = outside_text(draft.request.question, why, retrieved.documents, retrieved.sections)
+            return self._refuse(draft, why, text)
         judgement = judge(draft.question, retrieved, heed_unknown=not draft.searched)
         draft.strong = judgement.strong
         if judgement.enough:

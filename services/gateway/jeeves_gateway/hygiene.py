@@ -16,7 +16,10 @@ _INVISIBLE = re.compile(
     r"\ufeff\uffa0\ufff9-\ufffb\U000e0000-\U000e0fff]|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]"
 )
 _CODE_OR_COMMENT = re.compile(r"(^[ \t]*```.*?(?:^[ \t]*```|\Z)|`[^`\n]+`)|<!--.*?(?:-->|\Z)", re.DOTALL | re.MULTILINE)
-_HIDDEN = re.compile(r"(?is)<(\w+)[^>]*(?:display:\s*none|visibility:\s*hidden|font-size:\s*0)[^>]*>.*?(?:</\1>|\Z)")
+_HIDDEN = re.compile(
+    r"(?is)<(\w+)(?=[\s/])[^>]*(?:display:\s*none|visibility:\s*hidden|font-size:\s*0|opacity:\s*0(?!\.?\d)|\shidden(?=[\s>=])|"
+    r"(?<!-)color:\s*(?P<ink>[#\w]+)\s*;\s*background(?:-color)?:\s*(?P=ink)\b)[^>]*>.*?(?:</\1>|\Z)"
+)
 _ORDER = re.compile(
     r"(?im)(?:^|(?<=[.!?…:\s]))(?:"
     r"(?:(?:SYSTEM|ASSISTANT|DEVELOPER)\s*(?:NOTE|MESSAGE|PROMPT|INSTRUCTIONS?)?\s*:|"
@@ -32,8 +35,23 @@ _ORDER = re.compile(
     r"(?:tell|instruct|advise|convince)\s+the\s+(?:user|reader|human|administrator)s?\s+(?:to|that)\b|"
     r"(?:reveal|repeat|print|output|show)\s+(?:your|the)\s+(?:system\s+|hidden\s+|initial\s+)(?:prompt|instructions?|message)|"
     r"(?:do not|don't|never)\s+(?:tell|mention|reveal|inform)\s+(?:this\s+)?(?:to\s+)?the\s+(?:user|human)|"
-    r"(?:respond|reply|answer)\s+only\s+with\b"
-    r")|请?(?:忽略|无视)(?:之前|以上|上述|先前|前面)的?.{0,6}(?:指令|提示|规则|内容)|系统(?:提示|指令|消息)\s*[:：]"
+    r"(?:respond|reply|answer)\s+only\s+with\b|"
+    r"dear\s+(?:ai|llm|assistant|chatbot|language model)s?\b|"
+    r"(?:if you are|as) an?\s+(?:ai|llm|language model|chatbot)\b|"
+    r"(?:ai|llm)s?\s+(?:agents?|models?|assistants?|readers?)?\s*(?:that are |who are )?"
+    r"(?:reading|processing|summari[sz]ing)\b|forget everything\b|"
+    r"(?:do not|don't)\s+(?:follow|obey)\s+(?:the|your|any)\s+(?:earlier|previous|above|prior|other)\b|"
+    r"your (?:new|real|only|actual|true) (?:task|role|job|goal|purpose|instructions?) (?:is|are)\b|"
+    r"pretend\s+(?:that\s+)?(?:you are|to be)\b|"
+    r"when(?:ever)? (?:you are )?asked (?:about|for)\b[^.\n]{0,60}, (?:always |you )?"
+    r"(?:answer|reply|respond|say|recommend)\b|"
+    r"</?(?:system|assistant|instructions?|prompt)>|BEGIN (?:SYSTEM )?(?:PROMPT|INSTRUCTIONS?)\b|"
+    r"#{1,6}\s*(?:system|assistant)\s*:?\s*\n+"
+    r"(?=(?:always|never|you|do not|reply|answer|say|mention|tell|ignore)\b)|"
+    # The same in French, German, Italian, Spanish, Portuguese, Russian.
+    r"(?:ignor\w*|oublie\w*|vergiss|vergesst|olvid\w*|esque[cç]\w*|игнорир\w*|забудь\w*)\s+(?:[\w'’]+\s+){0,4}"
+    r"(?:instru[ck]\w+|istruzion\w+|consignes|anweisung\w*|befehl\w*|инструкци\w*|указани\w*)"
+    r")|指示.{0,8}(?:無視|无视)|请?(?:忽略|无视)(?:之前|以上|上述|先前|前面)的?.{0,6}(?:指令|提示|规则|内容)|系统(?:提示|指令|消息)\s*[:：]"
 )  # fmt: skip
 _PARAGRAPH_END = re.compile(r"\n\s*\n|\n(?=```)|\Z")
 _TAG = re.compile(
