@@ -40,7 +40,7 @@ def _rules(linter: JenkinsfileLinter, text: str) -> list[tuple[int, str]]:
     return [(finding.line, finding.rule) for finding in linter.check(text).findings]
 
 
-VALUES = {"text": "'x'", "int": "3", "bool": "true", "list": "[]", "cron": "'@daily'", "any": "[]"}
+VALUES = {"text": "'x'", "int": "3", "bool": "true", "list": "[]", "cron": "'@daily'", "object": "[]", "any": "[]"}
 WRONG = {"text": "3", "int": "'x'", "bool": "'x'", "list": "'x'"}
 
 
@@ -57,7 +57,7 @@ def test_every_step_is_known_with_all_its_parameters_and_with_no_other(linter: J
         given_all = ", ".join(f"{p.name}: {_right(p)}" for p in step.parameters.values())
         assert _rules(linter, FRAME % ("", f"{step.name}({given_all}){block}")) == [], step.name
         other = ", ".join(filter(None, (given_all, "noSuchThing: 1")))
-        if step.sole is None or step.sole.type != "any":
+        if step.sole is None or step.sole.type != "object":
             assert _rules(linter, FRAME % ("", f"{step.name}({other}){block}")) == [(7, "unknown-parameter")], step.name
         for parameter in step.parameters.values():
             if parameter.type in WRONG:

@@ -6,6 +6,7 @@ from jeeves_shared.jenkinsfile.groovy_ast import Node
 from jeeves_shared.jenkinsfile.report import Report, literal_name
 
 _TYPE_WORDS = {"text": "text in quotes", "int": "a whole number", "bool": "true or false", "list": "a list: […]"}
+_NO_BOOLEANS = frozenset({"true", "false", "yes", "no", "on", "off"})
 _SPELT = {"cron": "text"}
 """What types are written as another one."""
 _CONSTANT_TYPES = {"Integer": "int", "Long": "int", "BigInteger": "int", "Boolean": "bool", "String": "text"}
@@ -24,13 +25,20 @@ def check_arguments(call: Node, entry: Entry, what: str, report: Report) -> None
     for argument in arguments:
         _bare_dollar(argument, report)
         _check_object(argument, report)
+    if _misread(arguments, entry, report):
+        return
     if entry.name == "withCredentials":
         _check_bindings(call, report)
     if entry.free:
         return
     if not arguments or (len(arguments) == 1 and arguments[0].kind == "map" and not _is_meta_step(arguments[0])):
         _named(call, arguments[0].entries if arguments else (), entry, what, report)
-    elif len(arguments) == 1:
+    else:
+        _unnamed(call, arguments, entry, what, report)
+
+
+def _unnamed(call: Node, arguments: tuple[Node, ...], entry: Entry, what: str, report: Report) -> None:
+    if len(arguments) == 1:
         sole = entry.sole
         if sole is None:
             if entry.parameters or not entry.block:
@@ -64,7 +72,7 @@ def _named(call: Node, entries: tuple[tuple[Node, Node], ...], entry: Entry, wha
         elif entry.fields is not None and name in entry.fields and entry.sole is not None:
             given.add(entry.sole.name)
             _type(value, entry.fields[name], report)
-        elif entry.sole is not None and entry.sole.type == "any" and entry.fields is None:
+        elif entry.sole is not None and entry.sole.type == "object" and entry.fields is None:
             given.add(entry.sole.name)  # the fields of the one object that it takes
         else:
             known = [*entry.parameters, *(entry.fields or ())]
@@ -79,6 +87,7 @@ def _named(call: Node, entries: tuple[tuple[Node, Node], ...], entry: Entry, wha
 def _type(value: Node, parameter: Parameter, report: Report) -> None:
     _bare_dollar(value, report)
     _check_object(value, report)
+    _check_constant(value, parameter, report)
     have = _CONSTANT_TYPES.get(value.type) if value.kind == "constant" else None
     if parameter.choices and value.text is not None and value.text not in parameter.choices:
         known = ", ".join(choice for choice in parameter.choices if choice.isupper())
@@ -86,13 +95,37 @@ def _type(value: Node, parameter: Parameter, report: Report) -> None:
     wanted = _SPELT.get(parameter.type, parameter.type)
     if parameter.type == "cron" and value.text is not None and (fault := fault_of(value.text)):
         report.add(value, "cron", f"{fault}.")
-    if have is None or wanted in {"any", have}:
+    if have is None or wanted in {"any", "object", have}:
         return
     report.add(
         value,
         "parameter-type",
         f"`{parameter.name}` must be {_TYPE_WORDS[wanted]}, not {value.value!r} ({_TYPE_WORDS[have]}).",
     )
+
+
+def _misread(arguments: tuple[Node, ...], entry: Entry, report: Report) -> bool:
+    """`sh script = 'make'`, an assignment; `retry 3 { … }`, a call of the 3."""
+    wrong = 0
+    for argument in arguments:
+        if argument.kind == "binary" and argument.operator == "=":
+            name = literal_name(argument.children[0]) or "name"
+            report.add(argument, "form", f"Named arguments have a colon: `{name}: …`, not `{name} = …`.")
+            wrong += 1
+        elif argument.name == "call" and argument.block is not None and entry.block:
+            report.add(argument, "form", f"A value before a block needs parentheses: {entry.name}(…) {{ … }}.")
+            wrong += 1
+    return wrong > 0
+
+
+def _check_constant(value: Node, parameter: Parameter, report: Report) -> None:
+    """`unit: HOURS`, `wait: False`: words that are neither variables nor Groovy's constants."""
+    if value.kind != "variable" or value.name is None or value.name in report.own_names:
+        return
+    if value.name in parameter.choices:
+        report.add(value, "bare-word", f"`{parameter.name}` takes text: '{value.name}'.")
+    elif parameter.type == "bool" and value.name.lower() in _NO_BOOLEANS:
+        report.add(value, "bare-word", f"`{parameter.name}` must be true or false, not {value.name}.")
 
 
 def _check_object(value: Node, report: Report) -> None:

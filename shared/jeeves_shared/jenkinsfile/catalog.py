@@ -15,7 +15,7 @@ ALWAYS_THERE = frozenset({"core", "jeeves-library", "pipeline-model-definition",
 
 _FILE = Path(__file__).with_name("catalog.yaml")
 _PARAMETER = re.compile(r"(?P<name>\w+)(?P<required>!?)(?::(?P<type>\w+))?$")
-_TYPES = frozenset({"text", "int", "bool", "list", "cron", "any"})
+_TYPES = frozenset({"text", "int", "bool", "list", "cron", "object", "any"})
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,8 @@ class Parameter:
     Attributes:
         name: as it is written before the colon.
         required: whether a call without it is refused.
-        type: `text`, `int`, `bool`, `list`, `cron` or `any`.
+        type: `text`, `int`, `bool`, `list`, `cron`, `object` (its fields may stand in its place) or
+            `any`.
         choices: the only texts that it takes; empty where every text will do.
     """
 

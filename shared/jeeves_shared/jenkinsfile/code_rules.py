@@ -34,7 +34,7 @@ def check_code(block: Node, report: Report, *, names: bool = True) -> None:
     while waiting:
         node, judged = waiting.pop()
         if node.is_own_call and node.name is not None and node.name not in report.own_names:
-            entry = report.catalog.steps.get(node.name)
+            entry = report.catalog.steps.get(node.name) or report.catalog.objects.get(node.name)
             if entry is not None:
                 check_arguments(node, entry, "step", report)
             else:

@@ -75,6 +75,7 @@ class Dump {
             case PropertyExpression: return node('property', it, [name: it.propertyAsString, object: expression(it.objectExpression)])
             case MapExpression:
                 return node('map', it, [entries: it.mapEntryExpressions.collect { e -> [expression(e.keyExpression), expression(e.valueExpression)] }])
+            case TupleExpression: return node('list', it, [children: it.expressions.collect { e -> expression(e) }])
             case ListExpression: return node('list', it, [children: it.expressions.collect { e -> expression(e) }])
             case ArrayExpression: return node('other', it, [type: 'Array', children: it.expressions.collect { e -> expression(e) }])
             case TernaryExpression:

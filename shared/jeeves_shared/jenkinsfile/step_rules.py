@@ -26,6 +26,19 @@ def check_steps(statements: tuple[Node, ...], report: Report) -> None:
 
 
 def _check_step(statement: Node, report: Report) -> None:
+    first = statement.target
+    if (
+        statement.kind in {"call", "property"}
+        and first is not None
+        and first.is_own_call
+        and first.name in report.catalog.steps
+    ):
+        report.add(
+            statement,
+            "one-line",
+            f'"{first.name}" and what follows it are read as one statement: is a quote or a new line missing?',
+        )
+        return
     if statement.kind == "call" and statement.target is not None:
         report.add(
             statement, "object-call", 'Methods of objects can only be called inside "script { … }" in Declarative.'
@@ -44,8 +57,9 @@ def _check_step(statement: Node, report: Report) -> None:
     if name in BLOCKED_STEPS and name not in report.own_names:
         report.add(statement, "step-not-allowed", f'"{name}" is no step of a Declarative stage: {BLOCKED_STEPS[name]}.')
         return
-    if is_section(statement) and name not in report.own_names:
-        where = "`pipeline`" if name in PIPELINE_WORDS else "the stage, beside `steps`"
+    in_post = name in report.catalog.post and statement.block is not None and not statement.plain_arguments
+    if (in_post or is_section(statement)) and name not in report.own_names:
+        where = "`post`" if in_post else "`pipeline`" if name in PIPELINE_WORDS else "the stage, beside `steps`"
         report.add(statement, "step-not-allowed", f'"{name}" is no step: it belongs into {where}.')
         return
     _check_words(statement, report)
