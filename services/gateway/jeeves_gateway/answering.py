@@ -231,7 +231,7 @@ class Answerer:
                 held, opened = note, False
                 async for piece in pieces:
                     held += writer.feed(piece)
-                    if self._guard.leaks(writer.raw):
+                    if self._guard.leaks(writer.raw, len(writer.raw) - len(piece)):
                         raise AnswerWithheld("The engine's answer repeated its instructions and was withheld.")
                     # What may become a refusal is held back: it may be overruled. So is what may become a leak.
                     waits = may_become_refusal(writer.raw) or self._guard.may_leak(writer.raw)
@@ -288,7 +288,7 @@ class Answerer:
                     if not pieces:
                         first_at = last_at
                         self._metrics.first_token_seconds.observe(first_at - started)
-                    pieces += 1
+                    pieces += piece.events
                     yield piece.text
         except PromptTooLong:
             engine.breaker.success()

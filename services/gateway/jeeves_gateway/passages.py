@@ -118,8 +118,10 @@ class SourceSet:
 
     def supporter(self, sentence: str) -> int | None:
         """The passage that supports a sentence best, or None if none does."""
+        if not self.passages:
+            return None
         found = content_terms(sentence)
-        if len(found) < MARKER_TERMS_MIN or not self.passages:
+        if len(found) < MARKER_TERMS_MIN:
             return None
         shares = [sum(_held(token, terms) for token in found) / len(found) for terms in self._terms]
         best = max(range(len(shares)), key=lambda index: (shares[index], -index))
