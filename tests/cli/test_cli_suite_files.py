@@ -7,6 +7,7 @@ import pytest
 
 from jeeves_cli.exits import CommandError
 from jeeves_cli.recipes import load_recipe
+from jeeves_cli.suites.cases import read_suites
 from jeeves_shared.contracts.evaluation_suites import ExamSuite, SafetySuite
 from jeeves_shared.contracts.recipes import EvaluateRecipe
 
@@ -28,6 +29,12 @@ def test_files_are_read_from_beside_the_recipe(tmp_path: Path) -> None:
     assert second.cases[0].prompt == "p"
     # What the trainer gets over HTTP is the same.
     assert EvaluateRecipe.model_validate_json(loaded.model_dump_json()) == loaded
+
+
+def test_shipped_safety_cases_are_also_a_suite_for_the_gateway() -> None:
+    loaded = read_suites([Path(__file__).parents[2] / "training-jobs/evaluate/cases/safety.jsonl"])
+    assert {case.kind for case in loaded.cases} == {"abuse"} and len(loaded.cases) >= 36
+    assert loaded.notes == ()
 
 
 @pytest.mark.parametrize(
