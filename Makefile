@@ -71,6 +71,14 @@ bench: install-test ## Print the figures of this machine.
 	$(BIN)/python tests/bench/search_bench.py
 	$(BIN)/python tests/bench/search_quality.py
 
+.PHONY: bench-gateway
+bench-gateway: install-test ## Measure the gateway beside LiteLLM and nginx, which are fetched (5 minutes).
+	$(BIN)/python tests/bench/gateway_bench.py
+
+.PHONY: bench-models
+bench-models: install-test ## Check breaker and ladder against their models, a million steps each.
+	JEEVES_MODEL_EXAMPLES=20000 $(BIN)/python -m pytest -q services/gateway/tests -k "breaker_model or ladder_model"
+
 .PHONY: clean
 clean: ## Remove the virtual environment and all data of this folder.
 	rm -rf "$(VENV)" "$(JEEVES_DATA_DIR)"

@@ -1,7 +1,7 @@
 """Answers one question: search, judge the evidence, generate, check, cite; down the ladder where a step cannot be done.
 
     full        retrieval and the champion
-    reduced     the champion without sources (asked for by the client)
+    reduced     the champion without sources (asked for by the client), or with half the length (under pressure)
     cached      an answer that the same model gave before to the same question from the same index
     extractive  the best passages, quoted
     (Unavailable is raised when not even those can be had.)
@@ -19,6 +19,7 @@ from jeeves_gateway.admission import Admission
 from jeeves_gateway.answer_cache import AnswerCache
 from jeeves_gateway.canary import is_bad
 from jeeves_gateway.citations import CitedText
+from jeeves_gateway.decoding import sampling_of
 from jeeves_gateway.errors import (
     AnswerWithheld,
     Overloaded,
@@ -33,6 +34,7 @@ from jeeves_gateway.given import among
 from jeeves_gateway.grounding import flaw_of, is_looping, is_refusal, may_become_refusal
 from jeeves_gateway.history import EXCHANGES, recent_exchanges, search_text
 from jeeves_gateway.hygiene import PromptGuard, clean_passage
+from jeeves_gateway.ladder import Ladder
 from jeeves_gateway.metrics import GatewayMetrics
 from jeeves_gateway.openai_form import ChatRequest
 from jeeves_gateway.outcome import Draft, Event, Opened, Outcome, Text
@@ -42,11 +44,11 @@ from jeeves_gateway.retrieval import Library
 from jeeves_gateway.scope import outside, outside_text
 from jeeves_gateway.serving import ModelRoom
 from jeeves_gateway.switches import RungSwitch
-from jeeves_gateway.upstream import Sampling, Upstream
+from jeeves_gateway.upstream import Upstream
 from jeeves_gateway.writer import AnswerWriter
 from jeeves_shared.contracts.answers import Rung
 from jeeves_shared.contracts.documents import Passage
-from jeeves_shared.contracts.prompts import PASSAGES_IN_PROMPT, STOP_STRINGS, Message, build_messages
+from jeeves_shared.contracts.prompts import PASSAGES_IN_PROMPT, Message, build_messages
 
 _FIRST_START_SECONDS_MAX = 15.0
 """A question that comes while a new gateway still loads its model waits, rather than getting less than it could."""
@@ -60,6 +62,7 @@ class Answerer:
         room: the engines.
         upstream: client of engines.
         admission: the queue in front of them.
+        ladder: the rung at which answers begin.
         switch: the operator's pin.
         features: what the operator has switched off.
         metrics: gets everything that is counted.
@@ -76,6 +79,7 @@ class Answerer:
         room: ModelRoom,
         upstream: Upstream,
         admission: Admission,
+        ladder: Ladder,
         switch: RungSwitch,
         features: FeatureSwitches,
         metrics: GatewayMetrics,
@@ -88,6 +92,7 @@ class Answerer:
         self._room = room
         self._upstream = upstream
         self._admission = admission
+        self._ladder = ladder
         self._switch = switch
         self._features = features
         self._metrics = metrics
@@ -131,6 +136,8 @@ class Answerer:
         pinned = self._switch.rung()
         if pinned == "unavailable":
             raise Unavailable("The operator has switched answers off for now.", 60)
+        if not request.jeeves.fallback:
+            self._admission.check()
         draft = await self._begin(request, search)
         draft.owner = owner
         if refusal := self._without_evidence(draft):
@@ -142,6 +149,8 @@ class Answerer:
             if pinned in ("extractive", "cached"):
                 raise Unavailable(f"The operator has pinned the rung {pinned}.", 60)
             self._features.require("generation")
+            if self._ladder.step == "extractive":
+                raise Unavailable("Memory is nearly used up: nothing is generated for now.", 10)
             async with aclosing(self._generate(draft)) as events:
                 async for event in events:
                     opened = True
@@ -220,8 +229,11 @@ class Answerer:
         started = time.perf_counter()
         writer = AnswerWriter(draft.sources)
         note = self._note_unknown(draft, writer.cited)
-        rung: Rung = "full" if draft.retrieved is not None else "reduced"
-        async with self._admission.slot(), self._room.lease(_conversation_of(draft)) as engine:
+        rung: Rung = "full" if draft.retrieved is not None and self._ladder.step == "full" else "reduced"
+        if self._ladder.step != "full":
+            draft.reasons.append(f"pressure-{self._ladder.reason}")
+            self._metrics.degradations.labels(draft.reasons[-1]).inc()
+        async with self._admission.slot(), self._room.lease(draft.conversation) as engine:
             self._metrics.queue_wait_seconds.observe(time.perf_counter() - started)
             draft.model = draft.asked = engine.model
             await engine.first_start(_FIRST_START_SECONDS_MAX)
@@ -272,12 +284,11 @@ class Answerer:
     async def _engine_text(self, draft: Draft, engine: Any, started: float) -> AsyncGenerator[str]:
         """The engine's pieces of text, with its breaker and the clocks told about it."""
         messages = self._messages(draft.request, draft.sources.passages)
+        sampling = sampling_of(draft.request, self._answer_tokens_max, self._ladder.step)
         first_at = last_at = 0.0
         pieces = 0
         try:
-            async with aclosing(
-                self._upstream.stream(engine.endpoint, messages, self._sampling(draft.request))
-            ) as stream:
+            async with aclosing(self._upstream.stream(engine.endpoint, messages, sampling)) as stream:
                 async for piece in stream:
                     if piece.completion_tokens:
                         draft.prompt_tokens, draft.completion_tokens = piece.prompt_tokens, piece.completion_tokens
@@ -334,7 +345,7 @@ class Answerer:
             added = append_source(cited, draft.question)
             before += [Text(added)] if added and draft.request.stream else []
         events = self._closing(draft, cited, rung, grounded=True if draft.retrieved else None)
-        if isinstance(events[-1], Outcome) and draft.retrieved is not None:
+        if isinstance(events[-1], Outcome) and rung == "full":
             self._cache.keep(draft, self._room.model, events[-1])
         return [*before, *events]
 
@@ -377,24 +388,9 @@ class Answerer:
         note = unknown_note(draft.question, names)
         return cited.add(f"{note}\n\n") if note else ""
 
-    def _sampling(self, request: ChatRequest) -> Sampling:
-        asked = request.max_completion_tokens or request.max_tokens or self._answer_tokens_max
-        return Sampling(
-            max_tokens=min(asked, self._answer_tokens_max),
-            temperature=request.temperature,
-            top_p=request.top_p,
-            seed=request.seed,
-            stop=(*request.stop, *STOP_STRINGS),
-        )
-
     def clear_cache(self) -> int:
         """Forget all answers that are kept for the rung `cached`; how many there were."""
         return self._cache.clear()
 
     def _count(self, outcome: Outcome) -> None:
         self._metrics.answers.labels(outcome.rung, outcome.model.id if outcome.model else "none").inc()
-
-
-def _conversation_of(draft: Draft) -> str:
-    """What stays the same in a conversation: who asks, and how it began."""
-    return f"{draft.owner}\n{draft.request.jeeves.conversation or draft.request.messages[0].content}"

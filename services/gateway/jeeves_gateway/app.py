@@ -12,6 +12,7 @@ from pathlib import Path
 from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
 from starlette.middleware import Middleware
+from starlette.responses import Response
 
 from jeeves_gateway.admin import admin_router, lineage_router
 from jeeves_gateway.admin_limits import limits_router
@@ -26,13 +27,16 @@ from jeeves_gateway.diagnosis.routes import diagnose_router
 from jeeves_gateway.direct import DirectRoutes
 from jeeves_gateway.embeddings import embeddings_router
 from jeeves_gateway.engines import ExternalEngine, LocalEngine
+from jeeves_gateway.errors import Overloaded
 from jeeves_gateway.features import FeatureSwitches
 from jeeves_gateway.feedback import Feedback, RecentAnswers
 from jeeves_gateway.feedback_routes import feedback_router
 from jeeves_gateway.hygiene import PromptGuard
 from jeeves_gateway.keys import Doorkeeper
+from jeeves_gateway.ladder import STEPS, Ladder, Pressure, free_memory_share
 from jeeves_gateway.limits import RequestLimits
 from jeeves_gateway.metrics import GatewayMetrics
+from jeeves_gateway.openai_form import error_response
 from jeeves_gateway.page_routes import add_page
 from jeeves_gateway.parts import Parts
 from jeeves_gateway.record import GatewayRecord
@@ -54,6 +58,10 @@ from jeeves_shared.service import create_service, run_service
 logger = logging.getLogger(__name__)
 
 _HOUSEKEEPING_SECONDS = 3600.0
+_PRESSURE_SECONDS = 0.5
+_WITHOUT_ENGINE_MAX = 32
+"""Chat requests beyond slots and queue that may be inside at the same time: read, refused or answered by quotation."""
+_SHED_RETRY_SECONDS = 2
 
 
 def create_app(settings: GatewaySettings, open_index: OpenIndex = SearchIndex.open) -> FastAPI:
@@ -70,12 +78,13 @@ def create_app(settings: GatewaySettings, open_index: OpenIndex = SearchIndex.op
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         await _restore(parts)
-        housekeeping = asyncio.create_task(_keep_house(parts, settings))
+        tasks = [asyncio.create_task(_keep_house(parts, settings)), asyncio.create_task(_watch_pressure(parts))]
         try:
             yield
         finally:
-            housekeeping.cancel()
-            await asyncio.gather(housekeeping, return_exceptions=True)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
             await parts.room.stop()
             await parts.upstream.close()
             await parts.build_logs.close()
@@ -109,7 +118,14 @@ def create_app(settings: GatewaySettings, open_index: OpenIndex = SearchIndex.op
     )
     app.state.parts = parts
     # The last is the innermost.
-    app.user_middleware.append(Middleware(DirectRoutes, routes={("POST", completions.path): completions}))
+    app.user_middleware.append(
+        Middleware(
+            DirectRoutes,
+            routes={("POST", completions.path): completions},
+            inside_max=settings.gateway_slots + settings.gateway_queue_waiting_max + _WITHOUT_ENGINE_MAX,
+            refuse=lambda: _shed(metrics),
+        )
+    )
     add_page(app)
     return app
 
@@ -125,6 +141,7 @@ def _build_parts(settings: GatewaySettings, open_index: OpenIndex, metrics: Gate
     admission = Admission(
         settings.gateway_slots, settings.gateway_queue_waiting_max, settings.gateway_queue_seconds_max
     )
+    ladder = Ladder(time.monotonic)
     switch = RungSwitch(record, lambda: datetime.now(UTC))
     room = ModelRoom(
         store=store,
@@ -149,12 +166,14 @@ def _build_parts(settings: GatewaySettings, open_index: OpenIndex, metrics: Gate
         library=library,
         room=room,
         admission=admission,
+        ladder=ladder,
         switch=switch,
         answerer=Answerer(
             library=library,
             room=room,
             upstream=upstream,
             admission=admission,
+            ladder=ladder,
             switch=switch,
             features=features,
             metrics=metrics,
@@ -235,6 +254,20 @@ async def _keep_house(parts: Parts, settings: GatewaySettings) -> None:
         await asyncio.to_thread(parts.conversations.forget, settings.gateway_conversation_days)
         await asyncio.to_thread(parts.budget_store.forget, settings.gateway_lineage_days)
         await asyncio.sleep(_HOUSEKEEPING_SECONDS)
+
+
+async def _watch_pressure(parts: Parts) -> None:
+    while True:
+        # One small file of the kernel: no thread is worth it.
+        step = parts.ladder.observe(Pressure(parts.admission.queue_share, free_memory_share()))
+        parts.metrics.ladder_step.set(STEPS.index(step))
+        await asyncio.sleep(_PRESSURE_SECONDS)
+
+
+def _shed(metrics: GatewayMetrics) -> Response:
+    metrics.refusals.labels("overloaded").inc()
+    detail = "More requests than can be looked at: try again in a moment."
+    return error_response(Overloaded(detail, _SHED_RETRY_SECONDS))
 
 
 def _build_for_long(settings: GatewaySettings) -> FastAPI:

@@ -27,11 +27,22 @@ class DirectRoutes:
     Args:
         app: gets all other requests.
         routes: by method and path.
+        inside_max: requests to them that may be inside at the same time, streams until their end.
+        refuse: the answer to one more; it is given before anything of the request is read.
     """
 
-    def __init__(self, app: ASGIApp, routes: Mapping[tuple[str, str], DirectRoute]) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        routes: Mapping[tuple[str, str], DirectRoute],
+        inside_max: int,
+        refuse: Callable[[], Response],
+    ) -> None:
         self._app = app
         self._routes = routes
+        self._inside_max = inside_max
+        self._refuse = refuse
+        self._inside = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one connection scope."""
@@ -40,5 +51,12 @@ class DirectRoutes:
             await self._app(scope, receive, send)
             return
         scope["route"] = route
-        response = await route.endpoint(Request(scope, receive, send))
-        await response(scope, receive, send)
+        if self._inside >= self._inside_max:
+            await self._refuse()(scope, receive, send)
+            return
+        self._inside += 1
+        try:
+            response = await route.endpoint(Request(scope, receive, send))
+            await response(scope, receive, send)
+        finally:
+            self._inside -= 1

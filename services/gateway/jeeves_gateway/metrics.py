@@ -61,6 +61,11 @@ class GatewayMetrics:
         )
         self.index_sections = Gauge("jeeves_gateway_index_sections", "Sections in the served index.", registry=registry)
         self.queue_waiting = Gauge("jeeves_gateway_queue_waiting", "Requests that wait for a slot.", registry=registry)
+        self.ladder_step = Gauge(
+            "jeeves_gateway_ladder_step",
+            "Where answers begin under pressure: 0 full, 1 reduced, 2 extractive.",
+            registry=registry,
+        )
         self.record_failures = Counter(
             "jeeves_gateway_record_failures", "Lineage rows that could not be written.", registry=registry
         )

@@ -70,6 +70,11 @@ class Draft:
     prompt_tokens: int = 0
     completion_tokens: int = 0
 
+    @property
+    def conversation(self) -> str:
+        """What stays the same in a conversation: who asks, and how it began."""
+        return f"{self.owner}\n{self.request.jeeves.conversation or self.request.messages[0].content}"
+
     def outcome(self, cited: CitedText, rung: Rung, refused: bool = False, grounded: bool | None = None) -> Outcome:
         """The finished answer.
 

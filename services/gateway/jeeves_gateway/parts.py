@@ -10,6 +10,7 @@ from jeeves_gateway.diagnosis.builds import BuildLogs
 from jeeves_gateway.features import FeatureSwitches
 from jeeves_gateway.feedback import Feedback, RecentAnswers
 from jeeves_gateway.keys import Doorkeeper
+from jeeves_gateway.ladder import Ladder
 from jeeves_gateway.limits import RequestLimits
 from jeeves_gateway.metrics import GatewayMetrics
 from jeeves_gateway.record import GatewayRecord
@@ -31,6 +32,7 @@ class Parts:
     library: Library
     room: ModelRoom
     admission: Admission
+    ladder: Ladder
     switch: RungSwitch
     answerer: Answerer
     upstream: Upstream
