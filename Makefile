@@ -70,6 +70,7 @@ bench: install-test ## Print the figures of this machine.
 	$(BIN)/python tests/bench/bench.py
 	$(BIN)/python tests/bench/search_bench.py
 	$(BIN)/python tests/bench/search_quality.py
+	$(BIN)/python tests/bench/training_bench.py
 
 .PHONY: clean
 clean: ## Remove the virtual environment and all data of this folder.
