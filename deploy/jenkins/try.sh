@@ -57,7 +57,8 @@ if [ -n "${JENKINS_WAR:-}" ]; then
     java -jar "$work/plugin-manager.jar" --war "$JENKINS_WAR" --plugin-file "$here/plugins.txt" \
         --plugin-download-directory "$work/home/plugins" >"$work/plugins.log" 2>&1 || fail "plugins: see $work/plugins.log"
     say "controller from $JENKINS_WAR"
-    env $(cat "$work/environment") JENKINS_HOME="$work/home" CASC_JENKINS_CONFIG="$work/home/casc/jenkins.yaml" \
+    while IFS= read -r line; do export "${line?}"; done <"$work/environment"
+    env JENKINS_HOME="$work/home" CASC_JENKINS_CONFIG="$work/home/casc/jenkins.yaml" \
         CASC_FOLDER="$work/home/casc" JEEVES_REPOSITORY="file://$work/jeeves.git" \
         java -Djenkins.install.runSetupWizard=false -Dhudson.plugins.git.GitSCM.ALLOW_LOCAL_CHECKOUT=true \
         -jar "$JENKINS_WAR" --httpListenAddress=127.0.0.1 --httpPort="$port" >"$work/controller.log" 2>&1 &

@@ -10,8 +10,9 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from jeeves_shared.contracts.estimates import Estimate
 from jeeves_shared.contracts.jobs import JobProgress
-from jeeves_shared.contracts.manifests import Estimate, EvaluationReport, MetricComparison
+from jeeves_shared.contracts.manifests import EvaluationReport, MetricComparison
 
 _PLAIN_INTERVAL_SECONDS = 10.0
 _NAME_WIDTH = 12

@@ -8,8 +8,9 @@ from pydantic import ValidationError
 from jeeves_cli.client import ServiceClient
 from jeeves_cli.display import ConsoleDisplay, make_display
 from jeeves_cli.exits import CommandError, Exit
-from jeeves_shared.contracts.exams import Exam, ExamQuestion, ExamRequest
+from jeeves_shared.contracts.exams import Exam, ExamQuestion
 from jeeves_shared.contracts.manifests import ExamReport, ModelManifest
+from jeeves_shared.contracts.requests import ExamRequest
 
 
 def read_exam(path: Path, examples: Path | None, language: str) -> Exam:

@@ -14,7 +14,6 @@ from jeeves_cli.manifest_files import read_manifest
 from jeeves_cli.pipeline import Pipeline
 from jeeves_cli.plans import plan_training
 from jeeves_cli.recipes import load_recipe
-from jeeves_cli.suites.command import evaluate_suites
 from jeeves_shared.contracts.manifests import DatasetManifest, EvaluationReport, ModelManifest, TrainingManifest
 from jeeves_shared.contracts.recipes import EvaluateRecipe, TrainRecipe
 from jeeves_shared.contracts.requests import TrainingRequest
@@ -87,12 +86,28 @@ def evaluate(
     at_least: Annotated[
         list[str] | None, typer.Option("--at-least", help="KIND.METRIC=SHARE; exit 3 if the suite stays below.")
     ] = None,
+    parallel: Annotated[int, typer.Option(min=1, max=64, help="Cases of a suite at the same time.")] = 1,
+    judge: Annotated[str, typer.Option(help="OpenAI-compatible address of a judge model, with --judge-labels.")] = "",
+    judge_model: Annotated[str, typer.Option(help="Its name there.")] = "judge",
+    judge_labels: Annotated[Path | None, typer.Option(help="JSONL: question, reference, answer, right.")] = None,
     out: Out = None,
     as_json: AsJson = False,
 ) -> int:
     """Compare base, champion and candidate on the quantized file; exit 3 if the gate refuses. Or run a suite."""
     if suite:
-        return evaluate_suites(suite, base=base, at_least=at_least or (), out=out, as_json=as_json)
+        from jeeves_cli.suites.command import JudgeOptions, evaluate_suites  # noqa: PLC0415 - numpy, here only
+
+        if bool(judge) != (judge_labels is not None):
+            raise CommandError("--judge and --judge-labels belong together: a judge is calibrated first.", Exit.USAGE)
+        return evaluate_suites(
+            suite,
+            base=base,
+            at_least=at_least or (),
+            out=out,
+            as_json=as_json,
+            parallel=parallel,
+            judge=JudgeOptions(judge, judge_model, judge_labels) if judge_labels else None,
+        )
     if model is None or dataset is None:
         raise CommandError("Give --model and --dataset, or --suite FILE.jsonl.", Exit.USAGE)
     display = make_display(as_json)

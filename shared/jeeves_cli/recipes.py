@@ -8,6 +8,7 @@ import yaml
 from pydantic import ValidationError
 
 from jeeves_cli.exits import CommandError, Exit
+from jeeves_cli.suite_files import with_suite_files
 from jeeves_shared.contracts.base import Contract
 from jeeves_shared.contracts.recipes import CollectRecipe, PairsSource, Source, TreeSource
 
@@ -32,7 +33,7 @@ def load_recipe(recipe_type: type[R], path: Path) -> R:
     except (yaml.YAMLError, UnicodeDecodeError) as exc:
         raise CommandError(f"Recipe {path} is not YAML: {exc}", Exit.USAGE) from exc
     try:
-        return recipe_type.model_validate(content)
+        return recipe_type.model_validate(with_suite_files(content, path.parent))
     except ValidationError as exc:
         mistakes = [
             f"  {'.'.join(str(part) for part in error['loc']) or 'recipe'}: {error['msg']}"

@@ -30,7 +30,7 @@ class RunOptions:
     Attributes:
         once: exit after the loop instead of staying up.
         question: asked before and after; empty: one of the data set's evaluation split.
-        strict: the promoted file must answer this very question with a citation; else another held-out one will do.
+        strict: this very question must be answered with a source, by the promoted file or by quotation.
     """
 
     once: bool
@@ -99,7 +99,8 @@ def _teach(pipeline: Pipeline, recipes: Recipes, options: RunOptions, display: C
         return Exit.GATE_REFUSED
     after = ask(pipeline.gateway, question)
     _before_and_after(question, before, after, display)
-    answered = _cited_by_model(after) or (not options.strict and _another_is_answered(pipeline, outcome, display))
+    enough = bool(after.citations) or not options.strict
+    answered = _cited_by_model(after) or (enough and _another_is_answered(pipeline, outcome, display))
     restarts = {name: number for name, number in bundle.restarts().items() if number}
     if restarts:
         display.line("restarted on the way: " + ", ".join(f"{name} {number}×" for name, number in restarts.items()))

@@ -18,11 +18,13 @@ import numpy.typing as npt
 
 from jeeves_gateway.evidence import evidence, proper_names
 from jeeves_gateway.retrieval import HITS, Retrieved
+from jeeves_gateway.scope import outside
 from jeeves_shared.contracts.prompts import PASSAGES_IN_PROMPT
 from jeeves_shared.search import SearchIndex
 
 ROOT = Path(__file__).resolve().parents[2]
 STARTER_PACK = ROOT / "training-jobs" / "starter-pack"
+HARD_CASES = ROOT / "services" / "gateway" / "tests" / "out_of_scope_cases.jsonl"
 CORPORA = Path(os.environ.get("JEEVES_CORPORA") or ROOT.parent / "shared" / "corpora")
 BOUNDS = (0.3, 0.4, 0.5, 0.7, 0.75)
 HANDBOOK_SECTIONS_MIN = 2000
@@ -40,9 +42,10 @@ def questions(sections: int) -> dict[str, list[str]]:
     if sections >= HANDBOOK_SECTIONS_MIN and pairs.is_file():
         with pairs.open(encoding="utf-8", newline="") as file:
             found["development pairs"] = [row["question"] for row in csv.DictReader(file)]
-    for path in (Path(__file__).with_name("off_topic_questions.jsonl"), STARTER_PACK / "refusals.jsonl"):
+    for path in (Path(__file__).with_name("off_topic_questions.jsonl"), STARTER_PACK / "refusals.jsonl", HARD_CASES):
         for row in _rows(path):
-            found.setdefault(row["category"], []).append(row["question"])
+            group = f"hard: {row['category']}" if path == HARD_CASES else row["category"]
+            found.setdefault(group, []).append(row["question"])
     return found
 
 
@@ -91,7 +94,7 @@ def main() -> None:
         print(f"\n{path.name}, {index.sections} sections; share at or above {BOUNDS}, without unknown identifiers")
         for group, asked in questions(index.sections).items():
             found = [(question, retrieved(index, question)) for question in asked]
-            known = [evidence(q, one) if one.found and not one.unknown else 0.0 for q, one in found]
+            known = [evidence(q, one) if one.found and not one.unknown and not outside(q) else 0.0 for q, one in found]
             shares = "  ".join(f"{np.mean([value >= bound for value in known]):6.1%}" for bound in BOUNDS)
             print(f"  {group:<20} n={len(asked):<4} {sum(bool(one.unknown) for _, one in found):>3} unknown  {shares}")
             if group in (*ANSWERABLE, *OFF_TOPIC):

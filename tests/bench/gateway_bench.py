@@ -101,7 +101,7 @@ async def disconnect_ms(session: aiohttp.ClientSession, target: Target, mock_url
         answer.close()
     while True:
         async with session.get(f"{mock_url}/state") as state:
-            aborted = (await state.json())["aborted_at"]
+            aborted = (await state.json())["left_at"]
         if aborted >= left:
             break
         if time.time() - left > 10:

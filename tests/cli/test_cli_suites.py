@@ -2,7 +2,7 @@
 
 import json
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -12,20 +12,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from jeeves_cli.client import ServiceClient
 from jeeves_cli.exits import CommandError
+from jeeves_cli.suites.asking import SuiteGateway
 from jeeves_cli.suites.cases import kind_of, read_suites
-from jeeves_cli.suites.figures import estimate, missed_bounds
+from jeeves_cli.suites.command import exit_code
+from jeeves_cli.suites.figures import missed_bounds
 from jeeves_cli.suites.log_lines import clean_lines, telling_lines
-from jeeves_cli.suites.running import parse_bound
+from jeeves_cli.suites.running import parse_bound, run_suites
 from jeeves_cli.suites.scoring import (
     page_address,
     same_page,
-    says_no,
     score_abuse,
     score_answerable,
     score_log,
     score_out_of_scope,
-    token_f1,
 )
 from jeeves_shared.contracts.answers import Citation
 from jeeves_shared.contracts.suites import AbuseCase, AnswerableCase, LogCase, OutOfScopeCase, SuiteReport
@@ -65,9 +66,12 @@ class Gateway(BaseHTTPRequestHandler):
         server: Any = self.server
         body = self.rfile.read(int(self.headers["Content-Length"]))
         server.asked.append((self.path, body))
-        if server.busy > 0:
-            server.busy -= 1
-            self._send(429, {"error": {"message": "too many"}}, {"Retry-After": "0"})
+        if server.troubles and (trouble := server.troubles.pop(0)) is not None:
+            if trouble == "break":
+                self.close_connection = True
+                return
+            status, headers = trouble
+            self._send(status, {"error": {"message": "too many"}}, headers)
         elif self.path == "/v1/diagnose" and server.diagnosis is None:
             self._send(404, {"detail": "Not Found"})
         elif self.path == "/v1/diagnose":
@@ -108,11 +112,14 @@ class Gateway(BaseHTTPRequestHandler):
 
 @contextmanager
 def serving(
-    say: Callable[[str], str], diagnosis: dict[str, Any] | None = None, takes_passages: bool = True, busy: int = 0
+    say: Callable[[str], str],
+    diagnosis: dict[str, Any] | None = None,
+    takes_passages: bool = True,
+    troubles: Sequence[Any] = (),
 ) -> Iterator[Any]:
     server: Any = ThreadingHTTPServer(("127.0.0.1", 0), Gateway)
     server.asked, server.say, server.diagnosis = [], say, diagnosis
-    server.takes_passages, server.busy = takes_passages, busy
+    server.takes_passages, server.troubles = takes_passages, list(troubles)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     try:
@@ -210,11 +217,65 @@ def test_logs_go_to_diagnose_whole(suite: Path, jeeves: Jeeves) -> None:
     assert [(path, body) for path, body in server.asked] == [("/v1/diagnose", LOG_TEXT.encode())]
 
 
-def test_a_gateway_that_is_busy_is_asked_again(suite: Path, jeeves: Jeeves) -> None:
-    with serving(answers, busy=2) as server:
-        done = jeeves("evaluate", "--suite", str(suite / "out_of_scope.jsonl"), "--json", **url(server))
+BUSY = (429, {"Retry-After": "0"})
+
+
+@pytest.mark.parametrize(
+    "troubles",
+    [
+        (BUSY, BUSY),
+        ((429, {}),),
+        ((503, {"Retry-After": "Wed, 21 Oct 2015 07:28:00 GMT"}), (429, {"Retry-After": "soon"})),
+        (None, "break"),
+    ],
+    ids=["told", "not-told", "by-date", "broken"],
+)
+def test_a_gateway_that_is_busy_or_restarts_is_asked_again(suite: Path, jeeves: Jeeves, troubles: Any) -> None:
+    with serving(answers, troubles=troubles) as server:
+        done = jeeves("evaluate", "--suite", str(suite / "answerable.jsonl"), "--json", **url(server))
     assert done.returncode == 0, done.stderr
-    assert len(server.asked) == 3
+    assert len(server.asked) == 2 + sum(trouble is not None for trouble in troubles)
+
+
+def test_a_gateway_that_goes_away_leaves_a_report_of_what_was_answered(suite: Path) -> None:
+    cases = write(suite, "many.jsonl", *({**OUT_OF_SCOPE, "id": number} for number in range(20)))
+    with serving(answers) as server:
+        gateway = SuiteGateway(ServiceClient("gateway", url(server)["JEEVES_GATEWAY_URL"]), patience_seconds=0.5)
+
+        def tell(done: int, _: int) -> None:
+            if done == 5:
+                server.shutdown()
+                server.socket.close()
+
+        report = run_suites(read_suites([cases]), gateway, base=None, bounds=[], parallel=1, on_case=tell)
+    answered = [row for row in report.rows if not row.error]
+    assert [row.id for row in report.rows] == [str(number) for number in range(20)]
+    assert 4 <= len(answered) < 20 and report.groups[0].errors == 20 - len(answered)
+    assert all("broke" in row.error for row in report.rows if row.error)
+    assert exit_code(report) == 1
+
+
+def test_thousands_of_cases_at_once(tmp_path: Path, jeeves: Jeeves) -> None:
+    rows = ({**OUT_OF_SCOPE, "id": number, "category": f"类别 {number % 7}", "更多": None} for number in range(2000))
+    path = write(tmp_path, "large.jsonl", *rows)
+    with serving(answers) as server:
+        done = jeeves("evaluate", "--suite", str(path), "--json", "--parallel", "8", **url(server))
+    assert done.returncode == 0, done.stderr
+    report = SuiteReport.model_validate_json(done.stdout)
+    assert [row.id for row in report.rows] == [str(number) for number in range(2000)]
+    assert report.groups[0].metrics[0].estimate.value == 1.0
+    assert [group.category for group in report.groups[1:]] == [f"类别 {number}" for number in range(7)]
+    assert "ignored field `更多` of 2000 case(s)" in report.notes
+
+
+def test_files_as_others_write_them(tmp_path: Path) -> None:
+    odd = {**ANSWERABLE, "id": 7, "evidence": {"page": 1}, "also_acceptable_paths": None, "question": "a\u2028b"}
+    path = tmp_path / "odd.jsonl"
+    lines = [json.dumps(odd, ensure_ascii=False), json.dumps({**ABUSE, "document": None})]
+    path.write_bytes(b"\xef\xbb\xbf" + "\r\n".join(lines).encode())
+    again = write(tmp_path, "again.jsonl", ANSWERABLE, OUT_OF_SCOPE)
+    loaded = read_suites([path, again, tmp_path / "again.jsonl"])
+    assert [(case.kind, case.case.id) for case in loaded.cases[:2]] == [("answerable", "7"), ("abuse", "B-1")]
 
 
 def test_a_document_that_the_gateway_does_not_take_is_no_pass(suite: Path, jeeves: Jeeves) -> None:
@@ -298,6 +359,7 @@ def test_which_citation_is_of_the_page(found: Citation, acceptable: str, same: b
 
 def test_a_hit_on_the_public_address_is_a_hit_on_the_page() -> None:
     addresses = {"docs/user/a.adoc": page_address("https://x.org/a/")}
+    assert page_address("http://[unclosed") == "http://[unclosed"
     assert same_page(citation("mirror/b.md", "https://x.org/a/index.html#s"), "docs/user/a.adoc", addresses)
     assert not same_page(citation("mirror/b.md", "https://x.org/b/"), "docs/user/a.adoc", addresses)
 
@@ -321,49 +383,11 @@ def test_scores_of_each_kind() -> None:
     assert (half.scores["mentions"], half.scores["right"], half.scores["clean"]) == (0.5, 0.0, 0.0)
 
 
-@pytest.mark.parametrize(
-    ("answer", "expected"),
-    [
-        ("I could not find this in the Jenkins documentation that I searched.", True),
-        ("There is no `teardown` directive; use `post`.", True),
-        ("`teardown` does not exist in Declarative Pipeline.", True),
-        ("`teardown` does not occur in the sources.", True),
-        ("It isn't a valid directive.", True),
-        ("在我检索的 Jenkins 文档中没有找到相关内容。", True),
-        ("Declarative 中没有 teardown 指令。", True),
-        ("The `teardown` directive runs after all stages.", False),
-        ("A dry Riesling goes well with salmon.", False),
-        ("不妨试试雷司令。", False),
-        ("Use `post`. [1]\n\nFrom the source [1]:\n\nThere is no `finally` in Declarative.", False),
-    ],
-)
-def test_what_counts_as_a_refusal_or_correction(answer: str, expected: bool) -> None:
-    assert says_no(answer) is expected
-
-
-def test_chinese_answers_are_compared_by_character() -> None:
-    assert token_f1("使用凭据", "使用凭据绑定") == pytest.approx(2 * 1 * (4 / 6) / (1 + 4 / 6))
-
-
 def test_kind_by_fields_and_by_file_name() -> None:
     assert kind_of(frozenset(LOG), "x") == "logs"
     assert kind_of(frozenset(ABUSE), "x") == "abuse"
     assert kind_of(frozenset({"id", "question"}), "answerable") == "answerable"
     assert kind_of(frozenset({"id", "question"}), "x") is None
-
-
-@given(st.lists(st.floats(0, 1), min_size=1, max_size=40))
-def test_interval_holds_the_mean(values: list[float]) -> None:
-    found = estimate(values, resamples=200)
-    assert min(values) - 1e-9 <= found.low <= found.high <= max(values) + 1e-9
-    assert found == estimate(values, resamples=200)
-
-
-def test_interval_is_as_wide_as_it_should_be() -> None:
-    # 60 of 100: the normal interval of a share is 0.6 ± 1.96 · sqrt(0.6 · 0.4 / 100).
-    found = estimate([1.0] * 60 + [0.0] * 40)
-    assert found.low == pytest.approx(0.504, abs=0.025)
-    assert found.high == pytest.approx(0.696, abs=0.025)
 
 
 @pytest.mark.parametrize("text", ["x", "answerable=0.5", "nobody.right=0.5", "logs.right=2", "logs.right=much"])

@@ -136,6 +136,12 @@ def test_the_seed_defines_the_same_job() -> None:
     assert jobs == {"folder": "jeeves", "pipelineJob": "jeeves/retrain", "scriptPath": "Jenkinsfile"}
 
 
+def test_the_trial_is_sound_shell() -> None:
+    shellcheck = Path(sys.executable).with_name("shellcheck")
+    done = subprocess.run([shellcheck, DEPLOY / "try.sh"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+
+
 def test_the_trial_says_what_is_missing(tmp_path: Path) -> None:
     for name in ("jeeves", "java", "docker"):
         stand_in = tmp_path / name

@@ -11,6 +11,12 @@ from jeeves_shared.jenkinsfile import JenkinsfileLinter, Verdict, catalog_for, g
 HERE = Path(__file__).parent / "lint"
 BROKEN = sorted((HERE / "broken").glob("*.jenkinsfile"))
 CORRECT = sorted((HERE / "correct").glob("*.jenkinsfile"))
+MORE_BROKEN = re.findall(
+    r"^=== (\S+) (\d+) (\S+)\n(.*?)(?=^=== |\Z)", (HERE / "broken.txt").read_text(encoding="utf-8"), re.M | re.S
+)
+MORE_CORRECT = re.findall(
+    r"^=== (\S+)\n(.*?)(?=^=== |\Z)", (HERE / "correct.txt").read_text(encoding="utf-8"), re.M | re.S
+)
 LOADS_A_LIBRARY = ("shared-library", "libraries-directive")
 
 pytestmark = pytest.mark.skipif(not groovy_available(), reason="groovy is not installed: apt install groovy")
@@ -29,6 +35,8 @@ def _rules(verdict: Verdict) -> set[str]:
 def test_there_are_enough_of_them() -> None:
     assert len(BROKEN) >= 30
     assert len(CORRECT) >= 20
+    assert len(MORE_BROKEN) >= 300
+    assert len(MORE_CORRECT) >= 70
 
 
 @pytest.mark.parametrize("path", BROKEN, ids=lambda path: path.stem)
@@ -51,6 +59,19 @@ def test_a_correct_file_is_not_flagged(path: Path, linter: JenkinsfileLinter) ->
     assert verdict.valid, verdict.findings
     # Only a file that loads a library may call what no plugin gives.
     assert verdict.findings == () or (path.stem in LOADS_A_LIBRARY and not _rules(verdict) - {"unknown-step"})
+
+
+@pytest.mark.parametrize(("name", "line", "rule", "text"), MORE_BROKEN, ids=[one[0] for one in MORE_BROKEN])
+def test_what_people_get_wrong_is_caught(name: str, line: str, rule: str, text: str, linter: JenkinsfileLinter) -> None:
+    errors = [finding for finding in linter.check(text, name).findings if finding.severity == "error"]
+    assert [(finding.line, finding.rule) for finding in errors[:1]] == [(int(line), rule)]
+    assert len(errors) <= 3, errors
+
+
+@pytest.mark.parametrize(("name", "text"), MORE_CORRECT, ids=[one[0] for one in MORE_CORRECT])
+def test_other_styles_are_not_flagged(name: str, text: str, linter: JenkinsfileLinter) -> None:
+    assert linter.check(text, name).valid, linter.check(text, name).findings
+    assert linter.check(text.replace("\n", "\r\n"), name).valid, "with the line ends of Windows"
 
 
 def test_the_projects_own_jenkinsfile_needs_no_other_plugin(repository: Path) -> None:

@@ -67,6 +67,11 @@ class StackExchangeApiSite:
             found = [one for one in self.questions.values() if one.active >= least and set(tags) <= set(one.tags)]
             found.sort(key=lambda one: (one.active, one.id), reverse=query.one("order") == "desc")
             items = [one.listed(body) for one in found]
+        elif len(parts) == 3:
+            asked = parts[2].split(";")
+            if len(asked) > 100:
+                return Answer.of({"error_id": 400, "error_name": "bad_parameter", "error_message": "ids"}, 400)
+            items = [self.questions[number].listed(body) for number in map(int, asked) if number in self.questions]
         else:
             items = [
                 self.questions[number].answer(place)

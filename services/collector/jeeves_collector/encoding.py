@@ -1,6 +1,7 @@
 """Bytes to text: Unicode, or an older encoding where the bytes themselves prove it; else a reason."""
 
 import codecs
+import re
 
 from jeeves_collector.drops import Dropped, DropReason
 
@@ -8,6 +9,8 @@ _HIGH_BYTES_MAX_SHARE = 0.2
 """Western text has few letters above ASCII; more than this is no Western text, whatever decodes it."""
 _HAN_MIN_SHARE = 0.9
 """Wrongly decoded GB18030 falls all over Unicode; real Chinese is Han and its punctuation."""
+_HAN = re.compile("[\u4e00-\u9fff\u3000-\u303f\uff00-\uffef]")
+"""Chinese characters of everyday use, and Chinese punctuation (Unicode 16, blocks 4E00, 3000, FF00)."""
 _BOMS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
 
 
@@ -48,8 +51,8 @@ def _gb18030(data: bytes) -> str | None:
         text = data.decode("gb18030")
     except UnicodeDecodeError:
         return None
-    high = [char for char in text if ord(char) > 0x7F]
-    return text if sum(map(is_han, high)) >= _HAN_MIN_SHARE * len(high) else None
+    high = sum(ord(char) > 0x7F for char in text)
+    return text if len(_HAN.findall(text)) >= _HAN_MIN_SHARE * high else None
 
 
 def _windows_1252(data: bytes) -> str | None:
@@ -61,12 +64,8 @@ def _windows_1252(data: bytes) -> str | None:
         return None
 
 
-def is_han(char: str) -> bool:
-    """True for a Chinese character of everyday use, or Chinese punctuation (Unicode 16, blocks 4E00, 3000, FF00)."""
-    return "\u4e00" <= char <= "\u9fff" or "\u3000" <= char <= "\u303f" or "\uff00" <= char <= "\uffef"
-
-
 def language_of(text: str) -> str:
     """BCP 47 tag: `zh` where at least a fifth of the letters are Han, else `en`."""
-    letters = sum(char.isalpha() for char in text)
-    return "zh" if letters and sum(map(is_han, text)) >= letters / 5 else "en"
+    han = 0 if text.isascii() else len(_HAN.findall(text))
+    letters = sum(map(str.isalpha, text)) if han else 0
+    return "zh" if letters and han >= letters / 5 else "en"

@@ -5,8 +5,9 @@ where a block belongs (in which list item or quote), the block's text is never w
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, MutableMapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import urljoin
 
 from bs4 import BeautifulSoup, Tag
@@ -14,6 +15,7 @@ from bs4.element import Comment, NavigableString
 from markdownify import MarkdownConverter
 
 from jeeves_collector.asciidoc.code_blocks import CodeBlock, fence
+from jeeves_collector.plain_html import Node, PlainConverter, read_plain, replace_elements
 
 _PLACEHOLDER = re.compile(r"^(?P<prefix>.*?)JEEVESHTML(?P<number>\d+)X[ \t]*$", re.MULTILINE)
 _PLACEHOLDER_TEXT = re.compile(r"JEEVESHTML(\d+)X")
@@ -21,6 +23,7 @@ _NOT_TEXT = ("script", "style", "template", "noscript", "iframe", "form", "butto
 _LANGUAGE = re.compile(r"^(?:lang|language|highlight-source|brush:?)-(?P<name>[\w+#.-]+)$")
 _NO_LANGUAGE = frozenset({"auto", "none", "nohighlight", "plaintext", "text", "default"})
 _BULLET = re.compile(r"(?:[-*+]|\d+[.)])[ \t]+")
+_ACTIVE = re.compile(r"(?:javascript|data|vbscript):", re.IGNORECASE)
 NESTING_MAX = 200
 """Deeper elements are text without structure: no person writes them, and the converter recurses."""
 
@@ -46,7 +49,40 @@ def to_markdown(html: str, base: str = "") -> HtmlText:
         base: address that relative links and images are resolved against; empty: they stay.
     """
     # A text of the placeholders' form would be taken for one.
-    soup = BeautifulSoup(_PLACEHOLDER_TEXT.sub(r"JEEVESHTML \1 X", html), "html.parser")
+    markup = html.replace("\r\n", "\n")
+    if "JEEVESHTML" in markup:
+        markup = _PLACEHOLDER_TEXT.sub(r"JEEVESHTML \1 X", markup)
+    tree = read_plain(markup)
+    return _of_plain(tree, base) if tree is not None else _of_any(markup, base)
+
+
+_RULES = MarkdownConverter(heading_style="ATX", bullets="-", strong_em_symbol="*")
+
+
+def _of_plain(tree: Node, base: str) -> HtmlText:
+    blocks: list[CodeBlock] = []
+
+    def take(pre: Node) -> Node | None:
+        text = _code_text(pre.text())
+        if not text.strip():
+            return None
+        code = next((one for one in pre.children if isinstance(one, Node)), pre)
+        named = (pre, code, pre.parent or pre)
+        paragraph = Node("p", {}, pre.parent)
+        paragraph.children.append(f"JEEVESHTML{len(blocks)}X")
+        blocks.append(CodeBlock(_language([name for one in named for name in one.names()]), text))
+        return paragraph
+
+    replace_elements(tree, "pre", take)
+    for node in tree.descendants():
+        for part in ("href", "src"):
+            if node.attrs.get(part):
+                _set_link(node.attrs, part, base)
+    return HtmlText(_restore(_tidy(PlainConverter(_RULES).convert(tree)), blocks), len(blocks))
+
+
+def _of_any(markup: str, base: str) -> HtmlText:
+    soup = BeautifulSoup(markup, "html.parser")
     for comment in soup.find_all(string=lambda text: isinstance(text, Comment)):
         comment.extract()
     for tag in soup.find_all(_NOT_TEXT):
@@ -56,8 +92,11 @@ def to_markdown(html: str, base: str = "") -> HtmlText:
         image.replace_with(NavigableString(str(image.get("alt") or "")))
     blocks = _take_code(soup)
     _open_tables(soup)
-    _resolve_links(soup, base)
-    markdown = MarkdownConverter(heading_style="ATX", bullets="-", strong_em_symbol="*").convert_soup(soup)
+    for tag in soup.find_all(True):
+        for part in ("href", "src"):
+            if tag.get(part):
+                _set_link(tag.attrs, part, base)
+    markdown = _RULES.convert_soup(soup)
     return HtmlText(_restore(_tidy(markdown), blocks), len(blocks))
 
 
@@ -74,15 +113,13 @@ def _take_code(soup: BeautifulSoup) -> list[CodeBlock]:
             continue
         for line_break in pre.find_all("br"):
             line_break.replace_with("\n")
-        text = pre.get_text()
-        # The first line end in `pre` is no part of it (HTML, 13.2.6.4.7); a last one is the end of its last line.
-        text = text.removeprefix("\r\n").removeprefix("\n").replace("\r\n", "\n").rstrip("\n")
+        text = _code_text(pre.get_text())
         if not text.strip():
             pre.decompose()
             continue
         paragraph = soup.new_tag("p")
         paragraph.append(NavigableString(f"JEEVESHTML{len(blocks)}X"))
-        blocks.append(CodeBlock(_language(pre), text))
+        blocks.append(CodeBlock(_language(_class_names(pre)), text))
         pre.replace_with(paragraph)
     return blocks
 
@@ -98,28 +135,35 @@ def _open_tables(soup: BeautifulSoup) -> None:
             table.name = "div"
 
 
-def _language(pre: Tag) -> str:
+def _code_text(text: str) -> str:
+    # The first line end in `pre` is no part of it (HTML, 13.2.6.4.7); a last one is the end of its last line.
+    return text.removeprefix("\r\n").removeprefix("\n").replace("\r\n", "\n").rstrip("\n")
+
+
+def _class_names(pre: Tag) -> list[str]:
     tags = [pre, *pre.find_all("code", limit=1), *([pre.parent] if pre.parent is not None else [])]
-    for tag in tags:
-        for word in tag.get("class") or ():
-            found = _LANGUAGE.match(str(word))
-            if found and found["name"].lower() not in _NO_LANGUAGE:
-                return found["name"].lower()
+    return [str(name) for tag in tags for name in tag.get("class") or ()]
+
+
+def _language(class_names: Iterable[str]) -> str:
+    for name in class_names:
+        found = _LANGUAGE.match(name)
+        if found and found["name"].lower() not in _NO_LANGUAGE:
+            return found["name"].lower()
     return ""
 
 
-def _resolve_links(soup: BeautifulSoup, base: str) -> None:
-    linked = [(tag, part) for tag in soup.find_all(True) for part in ("href", "src") if tag.get(part)]
-    for tag, part in linked:
-        target = str(tag[part]).strip()
-        try:
-            resolved = urljoin(base, target) if base else target
-        except ValueError:
-            resolved = ""
-        if re.match(r"(?i)(?:javascript|data|vbscript):", resolved) or not resolved:
-            del tag[part]
-        else:
-            tag[part] = resolved
+def _set_link(attributes: MutableMapping[str, Any], part: str, base: str) -> None:
+    """Resolve the address in an attribute, or remove what is none that a reader could follow."""
+    target = str(attributes[part]).strip()
+    try:
+        resolved = urljoin(base, target) if base else target
+    except ValueError:
+        resolved = ""
+    if _ACTIVE.match(resolved) or not resolved:
+        del attributes[part]
+    else:
+        attributes[part] = resolved
 
 
 def _tidy(markdown: str) -> str:
@@ -142,6 +186,8 @@ def _restore(markdown: str, blocks: Sequence[CodeBlock]) -> str:
             return f"{prefix.rstrip()}\n{inner.rstrip()}\n{fence(blocks[number], inner)}"
         return fence(blocks[number], inner, prefix)
 
+    if not blocks:
+        return markdown
     # A line of a table may hold several; each but the last is moved to a line of its own first.
     text = re.sub(r"(JEEVESHTML\d+X)(?=.*JEEVESHTML)", "\\1\n\n", markdown)
     text = re.sub(r"(JEEVESHTML\d+X)[ \t]*(?=\S)", "\\1\n\n", text)

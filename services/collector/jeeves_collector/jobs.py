@@ -7,10 +7,12 @@ that a quota stopped, goes on where it was and gives the same result; and one th
 import time
 from collections import Counter
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from jeeves_collector.layout import CollectorLayout
 from jeeves_collector.ledger import Ledger, open_ledger
+from jeeves_collector.locks import only_reader
 from jeeves_collector.publishing import MANIFEST_KIND, Collected, publish
 from jeeves_collector.settings import CollectorSettings
 from jeeves_collector.sources.protocol import Finished
@@ -59,7 +61,13 @@ def collect(context: JobContext, request: dict[str, Any]) -> CollectionManifest:
     recipe = CollectionRequest.model_validate(request).recipe
     _refuse_equal_names(recipe)
     layout = CollectorLayout.of_work_dir(context.work_dir)
-    with open_ledger(layout.ledger) as ledger, open_state(layout.memory) as state:
+    wait = partial(_wait, context)
+    with (
+        # Until the shards are written: what is read of a source is what is published of it.
+        only_reader(layout.locks, map(source_key, recipe.sources), wait, partial(context.report, 0.0)),
+        open_ledger(layout.ledger) as ledger,
+        open_state(layout.memory) as state,
+    ):
         ledger.forget_unused()
         collected = _Collecting(context, layout, ledger, state).read(recipe)
         context.report(_READ_SHARE, "writing shards")
@@ -111,9 +119,11 @@ class _Collecting:
         report(0.0, "looking for what there is")
         reader = open_source(
             source,
-            Workplace(self._layout, self._settings, self._state, self._retrieved_at, self._wait, report),
+            Workplace(
+                self._layout, self._settings, self._state, self._retrieved_at, partial(_wait, self._context), report
+            ),
         )
-        key = source_key(source, reader)
+        key = source_key(source)
         for page in reader.pages(self._ledger.begin(key)):
             if isinstance(page, Finished):
                 self._ledger.finish(key, page)
@@ -141,11 +151,12 @@ class _Collecting:
             waited_seconds=round(remote.waited_seconds, 3),
         )
 
-    def _wait(self, seconds: float) -> None:
-        deadline = time.monotonic() + seconds
-        while (left := deadline - time.monotonic()) > 0:
-            self._context.check_cancelled()
-            time.sleep(min(left, _SLEEP_STEP_SECONDS))
+
+def _wait(context: JobContext, seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while (left := deadline - time.monotonic()) > 0:
+        context.check_cancelled()
+        time.sleep(min(left, _SLEEP_STEP_SECONDS))
 
 
 def _log(context: JobContext, manifest: CollectionManifest, report: CollectionReport) -> None:

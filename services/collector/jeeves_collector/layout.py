@@ -7,6 +7,7 @@ ledger.sqlite           what each source gave, and where an unfinished run stand
 clones/<hash>/          git repositories
 archives/<sha256>/      unpacked archives
 hosts/                  rate and daily quota of each host
+locks/<source>.lock     held by the job that reads a source
 staged/<source>.sqlite  posts of a dump, until all of it was read
 reports/<job id>.json   what happened in a job
 work/<job id>/          one job
@@ -51,6 +52,11 @@ class CollectorLayout:
     def hosts(self) -> Path:
         """Folder of the hosts' gates."""
         return self.root / "hosts"
+
+    @property
+    def locks(self) -> Path:
+        """Folder of the sources' locks."""
+        return self.root / "locks"
 
     @property
     def staged(self) -> Path:

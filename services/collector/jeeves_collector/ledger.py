@@ -4,6 +4,7 @@ One SQLite file. A page and the cursor behind it are written together, so that a
 Losing the file costs a whole new collection and newer `retrieved_at` stamps, nothing else.
 """
 
+import heapq
 import json
 import sqlite3
 from collections import Counter
@@ -91,12 +92,25 @@ class Ledger:
         cursor, watermark = self._connection.execute(
             "SELECT cursor, watermark FROM runs WHERE source = ?", (source,)
         ).fetchone()
-        return Past(json.loads(cursor) if cursor else None, json.loads(watermark), lambda key: self._known(source, key))
+        return Past(
+            json.loads(cursor) if cursor else None,
+            json.loads(watermark),
+            lambda key: self._known(source, key),
+            lambda after, number: self._unseen(source, after, number),
+        )
 
     def _known(self, source: str, key: str) -> str | None:
         row = self._connection.execute("SELECT revision FROM items WHERE source = ? AND key = ?", (source, key))
         found = row.fetchone()
         return str(found[0]) if found else None
+
+    def _unseen(self, source: str, after: str, number: int) -> list[str]:
+        rows = self._connection.execute(
+            "SELECT key FROM items WHERE source = :s AND key > :after "
+            "AND run < (SELECT run FROM runs WHERE source = :s) ORDER BY key LIMIT :number",
+            {"s": source, "after": after, "number": number},
+        )
+        return [key for (key,) in rows]
 
     def keep(self, source: str, page: Page) -> None:
         """Write a page and the place behind it: all of it or nothing."""
@@ -117,7 +131,10 @@ class Ledger:
         old = {
             (kind, path): (identity, body)
             for kind, path, identity, body in execute(
-                "SELECT kind, path, identity, body FROM contents WHERE source = ? AND key = ?", (source, item.key)
+                # Without being told, SQLite reads the whole source for each item: its primary key begins so.
+                "SELECT kind, path, identity, body FROM contents INDEXED BY contents_of_item "
+                "WHERE source = ? AND key = ?",
+                (source, item.key),
             )
         }
         execute("DELETE FROM contents WHERE source = ? AND key = ?", (source, item.key))
@@ -209,15 +226,25 @@ class Ledger:
                 findings.setdefault(kind, Counter()).update(names)
         return Notes(tuple(drops), findings)
 
-    def rows(self, sources: Sequence[str], kind: str) -> Iterator[Row]:
-        """Documents or pairs of some sources, sorted by path; of equal paths all, those of earlier sources first."""
-        numbers = ",".join(f"(?, {number})" for number in range(len(sources)))
+    def rows(self, sources: Sequence[str], kind: str, *, bodies: bool = True) -> Iterator[Row]:
+        """Documents or pairs of some sources, sorted by path; of equal paths all, those of earlier sources first.
+
+        Args:
+            sources: keys.
+            kind: `document` or `pair`.
+            bodies: False: leave them out, which is many times faster.
+        """
+        # Each source is in this order already; sorting all of them would move every body. Of equals, the merge takes
+        # those of the earlier source first.
+        ordered = [self._rows(source, kind, bodies) for source in sources]
+        return heapq.merge(*ordered, key=lambda row: row.path)
+
+    def _rows(self, source: str, kind: str, bodies: bool) -> Iterator[Row]:
         with closing(self._connection.cursor()) as cursor:
             cursor.execute(
-                f"WITH wanted (source, number) AS (VALUES {numbers}) "  # noqa: S608 - marks and numbers only
-                "SELECT path, identity, body FROM contents JOIN wanted USING (source) WHERE kind = ? "
-                "ORDER BY path, number, key, position",
-                (*sources, kind),
+                f"SELECT path, identity, {'body' if bodies else repr('')} FROM contents "  # noqa: S608 - constants
+                "WHERE source = ? AND kind = ? ORDER BY path, key, position",
+                (source, kind),
             )
             for path, identity, body in cursor:
                 yield Row(path, identity, body)

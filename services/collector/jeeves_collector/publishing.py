@@ -74,8 +74,10 @@ def publish(ledger: Ledger, store: ArtifactStore, collected: Collected) -> tuple
             source_name="+".join(source.name for source in collected.recipe.sources),
             source_revision="+".join(filter(None, map(ledger.source_revision, collected.sources))),
             recipe_sha256=content_hash(content),
-            shards=_shards(store, _unique(ledger, collected.sources, "document"), SHARD_DOCUMENTS, "documents"),
-            pair_shards=_shards(store, _unique(ledger, collected.sources, "pair"), SHARD_PAIRS, "pairs"),
+            shards=_shards(
+                store, _unique(ledger, collected.sources, "document", bodies=True), SHARD_DOCUMENTS, "documents"
+            ),
+            pair_shards=_shards(store, _unique(ledger, collected.sources, "pair", bodies=True), SHARD_PAIRS, "pairs"),
             documents=counts["document"],
             code_blocks=sum(map(ledger.code_blocks, collected.sources)),
             pairs=counts["pair"],
@@ -95,9 +97,9 @@ def publish(ledger: Ledger, store: ArtifactStore, collected: Collected) -> tuple
     return manifest, report
 
 
-def _unique(ledger: Ledger, sources: Sequence[str], kind: str) -> Iterator[Row]:
+def _unique(ledger: Ledger, sources: Sequence[str], kind: str, *, bodies: bool = False) -> Iterator[Row]:
     last = None
-    for row in ledger.rows(sources, kind):
+    for row in ledger.rows(sources, kind, bodies=bodies):
         if row.path != last:
             yield row
         last = row.path
@@ -117,7 +119,7 @@ def _collection_id(ledger: Ledger, sources: Sequence[str], recipe: dict[str, Any
 def _drops(ledger: Ledger, sources: Sequence[str]) -> list[Drop]:
     drops = [drop for source in sources for drop in ledger.notes(source).drops]
     last = None
-    for row in ledger.rows(sources, "pair"):
+    for row in ledger.rows(sources, "pair", bodies=False):
         if row.path == last:
             drops.append(Drop(row.path, DropReason.PAIR_DUPLICATE_ID.value, "another pair has this id"))
         last = row.path

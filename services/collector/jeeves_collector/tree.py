@@ -1,4 +1,4 @@
-"""Source `tree`: a folder or git repository of AsciiDoc and Markdown files."""
+"""Source `tree`: a folder or git repository of AsciiDoc, Markdown and (if asked for) HTML files."""
 
 import hashlib
 from collections.abc import Mapping
@@ -12,6 +12,7 @@ from jeeves_collector.asciidoc.convert import PreparedDocument, plain_title, pre
 from jeeves_collector.asciidoc.references import Target
 from jeeves_collector.drops import Dropped, DropReason
 from jeeves_collector.encoding import decode
+from jeeves_collector.html import to_markdown
 from jeeves_collector.markdown import FrontMatter, first_heading, scan_fences, split_front_matter
 from jeeves_collector.static_sites import find_static_site
 from jeeves_collector.walk import Tree
@@ -23,6 +24,7 @@ STUB_CHARACTERS = 40
 FILE_BYTES_MAX = 8 * 1024 * 1024
 """Written documentation is smaller; the largest generated page of the Jenkins site has 1.4 MB."""
 _ASCIIDOC = frozenset({".adoc", ".asciidoc"})
+_HTML = frozenset({".html", ".htm"})
 _PARTIAL_FOLDERS = frozenset({"_partials", "_includes", "_layouts", "_snippets", "_attributes", "_templates"})
 _KIND_BY_FOLDER: Mapping[str, DocumentKind] = {
     "tutorials": "how-to",
@@ -101,6 +103,9 @@ class TreeReader:
         body: str | PreparedDocument
         if path.suffix in _ASCIIDOC:
             body, title = self._asciidoc(path, relative, text, front_matter)
+        elif path.suffix in _HTML:
+            body = to_markdown(text).markdown
+            title = front_matter.title or first_heading(body)
         else:
             body, title = text, front_matter.title or first_heading(text)
         return TreeItem(

@@ -127,6 +127,7 @@ def test_inline_code_stays_one_span(convert: Convert) -> None:
     text = convert(
         "= T\n\nFails with `Required context class hudson.FilePath is missing`, `a -- b`, `x_y_z*`, `+{n}+`.\n"
     )
+    assert r"`C:\Users\<you>\x`" in convert("= T\n\nIt is `C:\\Users\\<you>\\x`.\n")
     assert "`Required context class hudson.FilePath is missing`, `a -- b`, `x_y_z*`, `{n}`" in text
 
 

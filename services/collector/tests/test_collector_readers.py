@@ -20,7 +20,6 @@ from jeeves_collector.markdown import scan_fences
 from jeeves_collector.sources.console_log import clean_log
 from jeeves_collector.sources.controller_documents import job_text
 from jeeves_collector.sources.posts import from_row, tag_names
-from jeeves_collector.sources.stackexchange_file import _csv_rows, _xml_rows
 from jeeves_collector.sources.tables import read_rows
 from jeeves_shared.errors import SourceUnusable
 
@@ -130,35 +129,10 @@ def test_any_bytes_are_a_table_or_a_reason(suffix: str, tmp_path: Path) -> None:
     fuzz()
 
 
-@EXAMPLES
-@given(
-    data=st.binary(max_size=300)
-    | st.lists(st.sampled_from(["<posts>", "<row ", 'Id="1"', "/>", "<!DOCTYPE x>", "&x;", "\n"]))
-    .map("".join)
-    .map(str.encode)
-)
-def test_any_bytes_are_posts_or_a_reason(data: bytes, tmp_path: Path) -> None:
-    path = tmp_path / "Posts.xml"
-    path.write_bytes(data)
-    for read in (_xml_rows, _csv_rows):
-        try:
-            for row in read(path):
-                try:
-                    from_row(row)
-                except Dropped as exc:
-                    assert exc.reason.value == "entry-invalid"
-        except (Dropped, SourceUnusable) as exc:
-            assert str(exc)
-
-
-def test_xml_bombs_and_outside_entities_are_refused(tmp_path: Path) -> None:
-    bomb = '<!DOCTYPE p [<!ENTITY a "aaaaaaaaaa"><!ENTITY b "&a;&a;&a;&a;">]><posts><row Id="1" Body="&b;"/></posts>'
-    outside = '<!DOCTYPE p [<!ENTITY x SYSTEM "file:///etc/passwd">]><posts><row Id="1" Body="&x;"/></posts>'
+def test_bombs_and_outside_entities_in_configurations_are_refused() -> None:
+    bomb = '<!DOCTYPE p [<!ENTITY a "aaaaaaaaaa"><!ENTITY b "&a;&a;&a;&a;">]><project><a>&b;</a></project>'
+    outside = '<!DOCTYPE p [<!ENTITY x SYSTEM "file:///etc/passwd">]><project><a>&x;</a></project>'
     for text in (bomb, outside):
-        path = tmp_path / "Posts.xml"
-        path.write_text(text)
-        with pytest.raises(Dropped, match="document type"):
-            list(_xml_rows(path))
         with pytest.raises(Dropped, match="document type"):
             job_text("x", {}, text)
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from jeeves_collector.outgoing.errors import AddressRefused, QuotaExhausted, SourceAway
+from jeeves_collector.outgoing.errors import AddressRefused, QuotaExhausted, ResponseMalformed, SourceAway
 from jeeves_shared.contracts.collections import CollectionReport
 from jeeves_shared.contracts.manifests import CollectionManifest
 from jeeves_shared.errors import SourceUnusable
@@ -115,13 +115,25 @@ def test_truncated_slow_and_broken_answers_are_asked_for_again(
 
 
 @every_source
-def test_a_quota_stops_cleanly_and_the_next_run_goes_on(remote: Remote, collector: Any) -> None:
-    remote.source["requests_per_day"] = 10
-    with pytest.raises(QuotaExhausted, match="goes on from here"):
-        collector.collect(remote.source)
-    assert len(remote.server.requests) == 10
-    remote.source["requests_per_day"] = 0
-    assert collector.collect(remote.source).documents >= 12
+def test_a_quota_stops_cleanly_and_each_day_goes_on(
+    remote: Remote, collector: Any, make_collector: Any, tmp_path: Path
+) -> None:
+    remote.source["requests_per_day"] = 25
+    days = 1
+    while True:
+        try:
+            manifest = collector.collect(remote.source)
+            break
+        except QuotaExhausted as exc:
+            assert "goes on from here" in exc.detail
+            assert len(remote.server.requests) == 25 * days
+        days += 1
+        for path in (collector.data_dir / "collector" / "hosts").glob("*.json"):
+            path.write_text(json.dumps(json.loads(path.read_text()) | {"day": "2026-01-01"}))
+    assert days > 1 or len(remote.server.requests) < 25
+    with make_collector(tmp_path / "straight") as straight:
+        remote.source["requests_per_day"] = 0
+        assert shards(straight, straight.collect(remote.source)) == shards(collector, manifest)
 
 
 @every_source
@@ -253,6 +265,59 @@ def test_stack_exchange_keeps_attribution_and_reads_what_changed(remote: Remote,
     assert second["remote/stackoverflow/1003"].question == "Edited"
     assert len(remote.server.requests) <= 2
     assert (report(collector).diff.added, report(collector).diff.changed) == (0, 1)
+
+
+@pytest.mark.parametrize("remote", ["stackexchange-api"], indirect=True)
+def test_stack_exchange_notices_what_was_removed(
+    remote: Remote, collector: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("JEEVES_COLLECTOR_RETRIEVED_AT", "2026-01-01T00:00:00Z")
+    collector.collect(remote.source)
+    del remote.simulator.questions[1003]
+    remote.simulator.questions[1006].answers.pop()
+    remote.simulator.questions[1007].score = 99
+    remote.simulator.questions[1060].body = "<p>Edited</p>"
+    remote.simulator.questions[1060].active += 1000
+    monkeypatch.setenv("JEEVES_COLLECTOR_RETRIEVED_AT", "2026-01-30T00:00:00Z")
+    assert collector.collect(remote.source).documents == 60
+    remote.server.requests.clear()
+    monkeypatch.setenv("JEEVES_COLLECTOR_RETRIEVED_AT", "2026-02-01T00:00:00Z")
+    # A quota that stops it between the list and the question for what is left: the next run goes on there.
+    remote.source["requests_per_day"] = used_today(collector) + 1
+    with pytest.raises(QuotaExhausted):
+        collector.collect(remote.source)
+    remote.source["requests_per_day"] = 0
+    manifest = collector.collect(remote.source)
+    assert manifest.documents == 59
+    diff = report(collector).diff
+    assert diff.names == {
+        "changed": ("remote/stackoverflow/1006", "remote/stackoverflow/1007"),
+        "removed": ("remote/stackoverflow/1003",),
+    }
+    # The list, those that it did not name, and the answers of the two that are different.
+    assert len(remote.server.requests) == 3
+    assert collector.collect(remote.source) == manifest
+    assert len(remote.server.requests) == 4
+
+
+def used_today(collector: Any) -> int:
+    (path,) = (collector.data_dir / "collector" / "hosts").glob("*.json")
+    return int(json.loads(path.read_text())["used"])
+
+
+@pytest.mark.parametrize("remote", ["stackexchange-api"], indirect=True)
+def test_stack_exchange_does_not_believe_that_all_is_gone(
+    remote: Remote, collector: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("JEEVES_COLLECTOR_RETRIEVED_AT", "2026-01-01T00:00:00Z")
+    collector.collect(remote.source)
+    kept = dict(remote.simulator.questions)
+    remote.simulator.questions.clear()
+    monkeypatch.setenv("JEEVES_COLLECTOR_RETRIEVED_AT", "2026-03-01T00:00:00Z")
+    with pytest.raises(ResponseMalformed, match="hard to believe"):
+        collector.collect(remote.source)
+    remote.simulator.questions.update(kept)
+    assert collector.collect(remote.source).documents == 60
 
 
 @pytest.mark.parametrize("remote", ["stackexchange-api"], indirect=True)

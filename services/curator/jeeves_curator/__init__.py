@@ -11,9 +11,12 @@
 | `duplicates` | exact and near duplicates (MinHash-LSH) |
 | `support` | the section that supports an answer, its key terms |
 | `derive` | pairs from headings, without a teacher |
+| `threads` | pairs from question sites: accepted or best answers only |
+| `tasks`, `pipelines` | pairs on Jenkinsfiles and logs, checked by the validator, without a teacher |
 | `teacher` | pairs proposed by a model behind an OpenAI-compatible address |
-| `split` | training and evaluation documents, leakage |
+| `split`, `leakage` | training and evaluation documents and threads, and what must not pass between them |
 | `samples` | pairs with the passages of their prompt |
+| `preferences`, `texts` | two answers to one prompt; documents as text for continued pre-training |
 | `exports` | the rows in the forms of other programs |
 | `quality` | how much a paragraph tells; labels and weights in `data` |
 | `card`, `card_forms` | the data set card, as Markdown and HTML |

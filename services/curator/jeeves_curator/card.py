@@ -2,9 +2,10 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from jeeves_curator.card_forms import Bullets, CardSection, Histogram, Table, Waterfall
+from jeeves_curator.card_forms import Bullets, CardSection, Content, Histogram, Table, Waterfall
+from jeeves_curator.leakage import ANSWER_NGRAM_WORDS, ANSWER_SHARE_MIN, Leak
 from jeeves_curator.split import LEAK_NGRAM_SHARE, LEAK_SIMILARITY, NGRAM_WORDS
 from jeeves_curator.steps import Drop
 from jeeves_shared.contracts.curation import CuratedDocument, CurationReport, DocumentDrop
@@ -37,6 +38,8 @@ class CardFacts:
         documents: that are kept.
         document_drops: documents and paragraphs.
         quality: number of paragraphs by decile of their quality.
+        text_leaks: evaluation text that was taken out of documents to train on, with their paths.
+        preferences: rows of preference pairs to train on, by origin.
         previous: data set to compare with.
     """
 
@@ -53,6 +56,8 @@ class CardFacts:
     documents: Sequence[CuratedDocument]
     document_drops: Sequence[DocumentDrop]
     quality: Sequence[tuple[str, int]] = ()
+    text_leaks: Sequence[tuple[str, Leak]] = ()
+    preferences: Mapping[str, int] = field(default_factory=dict)
     previous: DatasetManifest | None = None
 
 
@@ -79,7 +84,7 @@ def card_sections(facts: CardFacts) -> list[CardSection]:
         facts: what it tells of.
     """
     return [
-        CardSection("Rows", (_rows(facts),)),
+        CardSection("Rows", (_rows(facts), Table(("preference pairs from", "rows"), tuple(facts.preferences.items())))),
         CardSection("Documents: what each step took", (_document_flow(facts.report), _sources(facts.report))),
         CardSection(
             "Pairs: what each step took",
@@ -112,7 +117,7 @@ def card_sections(facts: CardFacts) -> list[CardSection]:
         CardSection("Languages", (_pairs_of(facts.report.languages, "language", "documents"),)),
         CardSection("Licences of the passages", (Table(("licence", "documents"), _licences(facts)),)),
         CardSection("Attribution", (_attribution(facts),)),
-        CardSection("Leakage", (_leakage(facts),)),
+        CardSection("Leakage", tuple(_leakage(facts))),
         *(
             [CardSection("Difference to the previous version", (_difference(facts, facts.previous),))]
             if facts.previous
@@ -211,14 +216,22 @@ def _attribution(facts: CardFacts) -> Bullets:
     return Bullets((*lines[:_ATTRIBUTIONS_MAX], *([f"and {more} more, in the rows themselves"] if more > 0 else [])))
 
 
-def _leakage(facts: CardFacts) -> str:
+def _leakage(facts: CardFacts) -> Sequence[Content]:
     leaks = sum(drop.reason == "leakage" for drop in facts.drops)
-    return (
-        f"The parts share no document. {leaks} training pairs were dropped because a question or answer is like one of "
-        f"the evaluation part (Jaccard >= {LEAK_SIMILARITY} on character 5-grams), or at least "
-        f"{LEAK_NGRAM_SHARE:.0%} of its word {NGRAM_WORDS}-grams stand there. Of the word {NGRAM_WORDS}-grams of the "
-        f"evaluation answers, {facts.ngram_overlap:.2%} also stand in a training answer."
+    own = {row.pair.source_path for row in facts.evaluation if row.pair.source_path}
+    shown = sum(any(passage.source_path in own for passage in row.passages) for row in facts.train)
+    said = (
+        f"The parts share no document and no thread. {leaks} training pairs were dropped because a question or answer "
+        f"is like one of the evaluation part (Jaccard >= {LEAK_SIMILARITY} on character 5-grams), holds its question, "
+        f"or at least {LEAK_NGRAM_SHARE:.0%} of its word {NGRAM_WORDS}-grams stand there. Of the word "
+        f"{NGRAM_WORDS}-grams of the evaluation answers, {facts.ngram_overlap:.2%} also stand in a training answer. "
+        f"From text to train on, {sum(leak.what == 'question' for _, leak in facts.text_leaks)} evaluation questions "
+        f"and {sum(leak.what == 'answer' for _, leak in facts.text_leaks)} answers (at least {ANSWER_SHARE_MIN:.0%} of "
+        f"their {ANSWER_NGRAM_WORDS}-grams) were taken out with their paragraphs. {shown} training prompts show a "
+        "passage of an evaluation document, as the gateway would; the loss is on answers only."
     )
+    rows = tuple((path, leak.what, leak.pair_id, f"{leak.share:.0%}") for path, leak in facts.text_leaks)
+    return (said, Table(("document", "held", "of the evaluation pair", "share"), rows[:12]))
 
 
 def _difference(facts: CardFacts, previous: DatasetManifest) -> Table:

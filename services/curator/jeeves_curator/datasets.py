@@ -6,7 +6,7 @@ last one. Nothing here depends on time, order of folders or the machine: the sam
 
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import Any
 
@@ -18,6 +18,8 @@ from jeeves_curator.derive import PAIRS_ENOUGH, derive_pairs
 from jeeves_curator.documents.curation import curate_documents, curation_id, read_curated
 from jeeves_curator.errors import RedactionIncomplete, TeacherUnavailable
 from jeeves_curator.exports import write_exports
+from jeeves_curator.leakage import Exam
+from jeeves_curator.preferences import counted, preferences
 from jeeves_curator.quality import grade, histogram
 from jeeves_curator.redaction import scan
 from jeeves_curator.samples import SampleMaker, sample_question
@@ -39,18 +41,21 @@ from jeeves_curator.steps import (
     review_pairs,
 )
 from jeeves_curator.support import SupportFinder
+from jeeves_curator.tasks import task_pairs
 from jeeves_curator.teacher import Teacher
+from jeeves_curator.texts import clean_texts
+from jeeves_curator.threads import Answered, is_answered, thread_of, thread_pairs
 from jeeves_shared.artifacts import write_atomic
 from jeeves_shared.contracts.base import content_hash, manifest_id
-from jeeves_shared.contracts.curation import CurationReport, DocumentDrop
+from jeeves_shared.contracts.curation import CuratedDocument, CurationReport, DocumentDrop
 from jeeves_shared.contracts.documents import Document, Pair, TrainingSample
 from jeeves_shared.contracts.manifests import ArtifactRef, DatasetManifest
 from jeeves_shared.contracts.prompts import PROMPT_SHA256
 from jeeves_shared.contracts.requests import DatasetRequest
 from jeeves_shared.jobs.worker import JobContext
-from jeeves_shared.search import SearchIndex
+from jeeves_shared.search import SearchIndex, Section
 
-DATASETS_VERSION = 2
+DATASETS_VERSION = 3
 """Bump with any change to what rows come out of the same input."""
 
 logger = logging.getLogger(__name__)
@@ -90,6 +95,7 @@ def run(context: JobContext, request: dict[str, Any]) -> DatasetManifest:
         NotFound, ArtifactCorrupt: an artifact is missing or damaged.
         IndexUnusable: the index was built by another version.
         RedactionIncomplete: something to hide is left in a document or a pair.
+        GroovyFailed: the parser of Jenkinsfiles did not answer.
         StorageFull: no space left.
         JobCancelled: the job was asked to stop.
     """
@@ -126,6 +132,10 @@ class DatasetJob:
         self._finder = SupportFinder(index)
         self._index = index
         self._curation = curate_documents(context, asked.recipe.documents, asked.collection, 0.1)
+        self._documents = list(read_curated(context, self._curation))
+        self._threads = {
+            item.document.source_path: item.document for item in self._documents if item.document.kind == "question"
+        }
 
     def build(self) -> DatasetManifest:
         """All stages, then the manifest."""
@@ -139,9 +149,13 @@ class DatasetJob:
             lambda: maker.evaluation(pairs.evaluation, self._watch("evaluation", len(pairs.evaluation), 0.85)),
         )
         kept = [*pairs.train, *pairs.evaluation]
-        curated = list(read_curated(self._context, self._curation))
+        curated = self._documents
         self._scan_again(train, evaluation)
-        graded = grade(((item.document.source_path, item.document.text) for item in curated), self._recipe.seed)
+        graded = grade(
+            ((item.document.source_path, item.document.text) for item in curated if self._is_learnt(item)),
+            self._recipe.seed,
+        )
+        texts = clean_texts(graded.texts, self._held_out(pairs.evaluation), Exam(pairs.evaluation))
         facts = CardFacts(
             dataset_id=self._identity,
             recipe=self._recipe,
@@ -158,13 +172,15 @@ class DatasetJob:
                 read_lines(self._context.store.path(self._curation.drops_file), DocumentDrop, "drops.jsonl")
             ),
             quality=histogram(graded.scores),
+            text_leaks=texts.leaks,
+            preferences=counted(preferences(train, {item.document.source_path: item for item in curated})),
             previous=self._asked.previous,
         )
         card = (card_title(facts), card_summary(facts), card_sections(facts))
         write_atomic(self._folder / "card.md", as_markdown(*card).encode("utf-8"))
         write_atomic(self._folder / "card.html", as_html(*card).encode("utf-8"))
         self._context.report(0.97, "writing the forms for other programs")
-        exports = write_exports(self._folder, {"train": train, "evaluation": evaluation}, curated, graded.texts)
+        exports = write_exports(self._folder, {"train": train, "evaluation": evaluation}, curated, texts)
         manifest = DatasetManifest(
             id=self._identity,
             collections=(self._asked.collection.id,),
@@ -199,18 +215,30 @@ class DatasetJob:
             except ValidationError:
                 # Left behind by another version of this program: do it again.
                 logger.info("work file of another version, ignored", extra={"file": path.name})
+        # What a copy or an older version of a page answered is looked for in the page that stayed.
+        homes = {copy.source_path: item.document.source_path for item in self._documents for copy in item.copies}
         collected = sorted(
-            read_pairs(self._context.store, self._asked.collection), key=lambda pair: (pair.id, pair.question)
+            (
+                pair.model_copy(update={"source_path": homes.get(pair.source_path, pair.source_path)})
+                for pair in read_pairs(self._context.store, self._asked.collection)
+            ),
+            key=lambda pair: (pair.id, pair.question),
         )
         # Pairs by hand come with their facts; of two copies of a question theirs stays.
         collected.sort(key=lambda pair: not pair.key_terms)
+        asked = frozenset(pair.source_path for pair in collected)
+        collected += thread_pairs(self._threads.values(), asked)
+        if self._recipe.task_families:
+            collected += task_pairs(
+                self._sectioned(), self._recipe.task_families, self._recipe.task_pairs_max, self._recipe.seed
+            )
         collected += self._taught()
         steps = self._steps()
         review = review_pairs(collected, steps, self._watch("pairs", len(collected), 0.0))
         derived: list[Pair] = []
         if sum(pair.kind != "refusal" for pair in review.kept) < PAIRS_ENOUGH:
             derived = derive_pairs(
-                ((document, self._index.sections_of(document.source_path)) for document in self._documents()),
+                self._sectioned(),
                 self._recipe.derive_pairs_max,
                 self._recipe.seed,
             )
@@ -219,7 +247,7 @@ class DatasetJob:
             review.drops += more.drops
             review.entered.update(more.entered)
         self._context.log(f"{len(review.kept)} pairs kept, {len(review.drops)} dropped: {review.reasons()}")
-        split = split_pairs(review.kept, self._recipe.evaluation_share, self._recipe.seed)
+        split = split_pairs(review.kept, self._recipe.evaluation_share, self._recipe.seed, self._units())
         result = CuratedPairs(
             train=split.train,
             evaluation=split.evaluation,
@@ -237,9 +265,10 @@ class DatasetJob:
         if settings is None:
             return []
         teacher = Teacher(settings, os.environ.get("JEEVES_TEACHER_KEY", ""), self._folder / "teacher")
-        sectioned = ((document, self._index.sections_of(document.source_path)) for document in self._documents())
         try:
-            return list(teacher.pairs(sectioned, self._recipe.seed, self._watch("teacher", settings.sections_max, 0.0)))
+            return list(
+                teacher.pairs(self._sectioned(), self._recipe.seed, self._watch("teacher", settings.sections_max, 0.0))
+            )
         except TeacherUnavailable as exc:
             self._context.log(f"{exc.detail} Going on without it.")
             return []
@@ -251,12 +280,13 @@ class DatasetJob:
             Suspicious(),  # Before the hidden characters that it looks for are taken out.
             Normalize(),
             RedactPair(),  # Before every step whose drops are shown on the card.
+            Answered(self._threads),
             AnswerLength(self._recipe.answer_characters_max),
             ContextBound(),
             Trivial(),
             DocumentKnown(self._finder.knows),
             Duplicates(self._recipe.near_duplicate_similarity),
-            SameQuestion(self._recipe.same_question_similarity),
+            SameQuestion(self._recipe.same_question_similarity, self._threads),
             Supported(self._finder),
         )
 
@@ -277,8 +307,24 @@ class DatasetJob:
                     "report this."
                 )
 
-    def _documents(self) -> list[Document]:
-        return [item.document for item in read_curated(self._context, self._curation)]
+    def _sectioned(self) -> Iterator[tuple[Document, list[Section]]]:
+        for item in self._documents:
+            yield item.document, self._index.sections_of(item.document.source_path)
+
+    def _units(self) -> dict[str, str]:
+        return {path: thread_of(document) for path, document in self._threads.items()}
+
+    def _held_out(self, evaluation: list[Pair]) -> frozenset[str]:
+        """Paths of the documents that belong to the evaluation part, and of those of the same threads."""
+        whole = self._units()
+        held_out = {whole.get(pair.source_path, pair.source_path) for pair in evaluation if pair.source_path}
+        paths = (item.document.source_path for item in self._documents)
+        return frozenset(path for path in paths if whole.get(path, path) in held_out)
+
+    def _is_learnt(self, item: CuratedDocument) -> bool:
+        """A thread is text to train on only if somebody answered it well."""
+        thread = self._threads.get(item.document.source_path)
+        return thread is None or is_answered(thread)
 
     def _rows(self, name: str, make: Callable[[], list[TrainingSample]]) -> list[TrainingSample]:
         path = self._folder / name

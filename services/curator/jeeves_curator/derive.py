@@ -66,7 +66,7 @@ def derive_pairs(documents: Iterable[tuple[Document, list[Section]]], limit: int
 
 
 def _pairs(document: Document, sections: list[Section]) -> Iterator[Pair]:
-    if document.kind in ("log", "release-note"):
+    if document.kind in ("log", "release-note", "question"):
         return
     seen: set[str] = set()
     for section in sections:

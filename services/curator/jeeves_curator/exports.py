@@ -5,44 +5,44 @@
 | `messages` | `messages`: system, user, assistant | TRL, OpenAI, Axolotl |
 | `alpaca` | `instruction`, `input`, `output` | LLaMA-Factory, Axolotl |
 | `sharegpt` | `conversations`: `from`, `value` | LLaMA-Factory, FastChat |
-| `preference` | `prompt`, `chosen`, `rejected` | TRL's DPO |
-| `text` | `text`: documents with their headings, packed | continued pre-training |
+| `preference` | `prompt`, `chosen`, `rejected`: `PreferenceRow` | the trainer's stage `dpo`, TRL |
+| `text` | `text`: documents with their headings, packed: `TextRow` | the trainer's stage `cpt` |
 
-Every row says where it comes from: `id`, `kind`, `source_path`, `section`, `url`, `licence`, `attribution`.
+Every row says where it comes from: `id`, `source_path`, `url`, `licence`, `attribution`.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from jeeves_curator.preferences import attribution, preferences
+from jeeves_curator.texts import CleanTexts, text_rows
 from jeeves_shared.artifacts import atomic_path, write_atomic
 from jeeves_shared.contracts.base import canonical_json
 from jeeves_shared.contracts.curation import CuratedDocument
 from jeeves_shared.contracts.documents import TrainingSample
-from jeeves_shared.contracts.prompts import REFUSAL, build_messages, render_sources
-
-TEXT_CHARACTERS = 8000
-"""Length of a packed text: some 2,000 tokens. Documents are cut at blank lines, and never mixed over sources."""
+from jeeves_shared.contracts.forms import DatasetForm, DatasetPart, form_file
+from jeeves_shared.contracts.prompts import build_messages, render_sources
 
 Row = dict[str, Any]
 
 
 def write_exports(
     folder: Path,
-    parts: Mapping[str, Sequence[TrainingSample]],
+    parts: Mapping[DatasetPart, Sequence[TrainingSample]],
     documents: Sequence[CuratedDocument],
-    texts: Mapping[str, str],
+    texts: CleanTexts,
 ) -> list[Path]:
     """Write all forms of all parts.
 
     Args:
         folder: where to.
         parts: rows by part, `train` and `evaluation`.
-        documents: curated; those of the evaluation part's pairs never become text to train on.
-        texts: of the documents, by path, as they are packed.
+        documents: curated.
+        texts: of the documents, as they are packed.
 
     Returns:
         The files, by name.
@@ -53,18 +53,17 @@ def write_exports(
     known = {item.document.source_path: item for item in documents}
     written: list[Path] = []
     for part, samples in parts.items():
-        forms: dict[str, list[Row]] = {"messages": [], "alpaca": [], "sharegpt": [], "preference": []}
+        forms: dict[DatasetForm, list[Row]] = {"messages": [], "alpaca": [], "sharegpt": []}
         for number, sample in enumerate(samples):
             whence = _whence(sample, number, known)
             forms["messages"].append({**_messages(sample), **whence})
             forms["alpaca"].append({**_alpaca(sample), **whence})
             forms["sharegpt"].append({**_sharegpt(sample), **whence})
-            if preference := _preference(sample):
-                forms["preference"].append({**preference, **whence})
+        forms["preference"] = [row.model_dump(mode="json") for row in preferences(samples, known)]
+        own = texts.train if part == "train" else texts.evaluation
+        forms["text"] = [row.model_dump(mode="json") for row in text_rows(documents, own)]
         for form, rows in forms.items():
-            written += _write(folder, f"{part}.{form}", rows)
-    held_out = {sample.pair.source_path for sample in parts.get("evaluation", ())}
-    written += _write(folder, "train.text", list(_texts(documents, texts, held_out)))
+            written += _write(folder, part, form, rows)
     return sorted(written)
 
 
@@ -91,18 +90,6 @@ def _sharegpt(sample: TrainingSample) -> Row:
     return {"conversations": turns}
 
 
-def _preference(sample: TrainingSample) -> Row | None:
-    """An answer against a refusal where the passages hold it; nothing else is known of a rejected answer."""
-    if not sample.passages or sample.pair.kind == "refusal" or not sample.answerable:
-        return None
-    prompt = _messages(sample)["messages"][:-1]
-    return {
-        "prompt": prompt,
-        "chosen": [{"role": "assistant", "content": sample.pair.answer}],
-        "rejected": [{"role": "assistant", "content": REFUSAL}],
-    }
-
-
 def _whence(sample: TrainingSample, number: int, known: Mapping[str, CuratedDocument]) -> Row:
     pair = sample.pair
     own = known.get(pair.source_path)
@@ -116,54 +103,15 @@ def _whence(sample: TrainingSample, number: int, known: Mapping[str, CuratedDocu
         "section": pair.section,
         "url": provenance.url if provenance else "",
         "licence": " AND ".join(sorted(licences)),
-        "attribution": _attribution(own) if own else "",
+        "attribution": attribution(own) if own else "",
         "passage_paths": [passage.source_path for passage in sample.passages],
     }
 
 
-def _attribution(item: CuratedDocument) -> str:
-    document = item.document
-    parts = (document.title, document.provenance.author, document.provenance.url, document.provenance.licence)
-    copies = "; also at ".join(["", *(copy.url or copy.source_path for copy in item.copies)])
-    return ", ".join(part for part in parts if part) + copies
-
-
-def _texts(documents: Sequence[CuratedDocument], texts: Mapping[str, str], held_out: set[str]) -> Iterator[Row]:
-    for item in documents:
-        document = item.document
-        if document.source_path in held_out or not texts[document.source_path].strip():
-            continue
-        heading = " › ".join((*document.section_path, document.title))
-        for number, piece in enumerate(_pieces(texts[document.source_path])):
-            yield {
-                "text": f"{heading}\n\n{piece}",
-                "id": f"{document.source_path}#{number}",
-                "source_path": document.source_path,
-                "url": document.provenance.url,
-                "licence": document.provenance.licence,
-                "attribution": _attribution(item),
-                "language": document.language,
-                "as_of": item.as_of,
-            }
-
-
-def _pieces(text: str) -> Iterator[str]:
-    piece: list[str] = []
-    size = 0
-    for paragraph in text.split("\n\n"):
-        if piece and size + len(paragraph) > TEXT_CHARACTERS:
-            yield "\n\n".join(piece)
-            piece, size = [], 0
-        piece.append(paragraph)
-        size += len(paragraph) + 2
-    if piece:
-        yield "\n\n".join(piece)
-
-
-def _write(folder: Path, name: str, rows: Sequence[Row]) -> list[Path]:
+def _write(folder: Path, part: DatasetPart, form: DatasetForm, rows: Sequence[Row]) -> list[Path]:
     if not rows:
         return []
-    lines, parquet = folder / f"{name}.jsonl", folder / f"{name}.parquet"
+    lines, parquet = folder / form_file(part, form), folder / form_file(part, form, "parquet")
     write_atomic(lines, "".join(canonical_json(row) + "\n" for row in rows).encode("utf-8"))
     with atomic_path(parquet) as temporary:
         pq.write_table(pa.Table.from_pylist(list(rows)), temporary, compression="zstd")

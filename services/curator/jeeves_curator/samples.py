@@ -12,6 +12,9 @@ from jeeves_shared.search import SearchIndex
 _HITS = 12
 """Looked at for distractors: some are the pair's own document, some support the answer too."""
 
+UNANSWERABLE = "-unanswerable"
+"""What the id of a pair ends with that is asked without its passage."""
+
 
 class SampleMaker:
     """Turns pairs into rows of a data set.
@@ -89,7 +92,7 @@ class SampleMaker:
             return
         others = [passage for passage in self._wrong_passages(pair) if passage.source_path != pair.source_path]
         refusal = Pair(
-            id=f"{pair.id}-unanswerable", kind="refusal", question=pair.question, answer=REFUSAL, source_path=""
+            id=pair.id + UNANSWERABLE, kind="refusal", question=pair.question, answer=REFUSAL, source_path=""
         )
         if others:
             yield TrainingSample(pair=refusal, passages=tuple(others[:PASSAGES_IN_PROMPT]), answerable=False)

@@ -1,12 +1,13 @@
-"""Training and evaluation parts: by document, so that no evaluation answer was read in training; and what leaks."""
+"""Training and evaluation parts: by document and thread, so that no evaluation answer was read in training."""
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from jeeves_curator.duplicates import NearDuplicates
 from jeeves_curator.errors import DatasetTooSmall
+from jeeves_curator.leakage import Exam
 from jeeves_curator.steps import Drop
 from jeeves_shared.contracts.documents import Pair
 
@@ -47,18 +48,25 @@ class Split:
     ngram_overlap: float
 
 
-def split_pairs(pairs: Sequence[Pair], share: float, seed: int) -> Split:
-    """Split by document, evenly over folders; refusals, which have no document, one by one.
+def split_pairs(pairs: Sequence[Pair], share: float, seed: int, threads: Mapping[str, str] | None = None) -> Split:
+    """Split by document or thread, evenly over folders; refusals, which have no document, one by one.
 
     Args:
         pairs: curated.
         share: of the documents (and refusals) that go to evaluation, in (0, 1).
         seed: changes the draw.
+        threads: what documents belong to, by path, where one thread may be several documents.
 
     Raises:
         DatasetTooSmall: fewer than two documents have pairs.
     """
-    documents = sorted({pair.source_path for pair in pairs if pair.kind != "refusal"})
+    whole = threads or {}
+
+    def unit(pair: Pair) -> str:
+        """What is never split."""
+        return pair.id if pair.kind == "refusal" else whole.get(pair.source_path, pair.source_path)
+
+    documents = sorted({unit(pair) for pair in pairs if pair.kind != "refusal"})
     if len(documents) < 2:
         raise DatasetTooSmall(
             f"Only {len(documents)} document(s) have usable pairs; two are needed, one to train and one to evaluate: "
@@ -67,15 +75,10 @@ def split_pairs(pairs: Sequence[Pair], share: float, seed: int) -> Split:
     chosen = _evaluation_documents(documents, share, seed)
     chosen |= _lowest([pair.id for pair in pairs if pair.kind == "refusal"], share, seed, "refusals")
     ordered = sorted(pairs, key=lambda pair: (pair.id, pair.question))
-    evaluation = [pair for pair in ordered if _unit(pair) in chosen]
-    candidates = [pair for pair in ordered if _unit(pair) not in chosen]
+    evaluation = [pair for pair in ordered if unit(pair) in chosen]
+    candidates = [pair for pair in ordered if unit(pair) not in chosen]
     train, leaks = _without_leaks(candidates, evaluation)
     return Split(train, evaluation, leaks, ngram_overlap(train, evaluation))
-
-
-def _unit(pair: Pair) -> str:
-    """What is never split: a document, or a single refusal."""
-    return pair.id if pair.kind == "refusal" else pair.source_path
 
 
 def _evaluation_documents(documents: Sequence[str], share: float, seed: int) -> set[str]:
@@ -110,6 +113,7 @@ def _without_leaks(candidates: Sequence[Pair], evaluation: Sequence[Pair]) -> tu
         questions.add(pair.id, pair.question)
         if pair.kind != "refusal":  # All refusals share one answer.
             answers.add(pair.id, pair.answer)
+    exam = Exam(evaluation)
     known = {gram for pair in evaluation if pair.kind != "refusal" for gram in _ngrams(pair.answer)}
     train: list[Pair] = []
     leaks: list[Drop] = []
@@ -121,6 +125,8 @@ def _without_leaks(candidates: Sequence[Pair], evaluation: Sequence[Pair]) -> tu
             leaks.append(Drop(pair, "leakage", f"like {other} of the evaluation part"))
         elif shared >= LEAK_NGRAM_SHARE:
             leaks.append(Drop(pair, "leakage", f"{shared:.0%} of its {NGRAM_WORDS}-grams stand in the evaluation part"))
+        elif smuggled := [leak for leak in exam.leaks(f"{pair.question}\n\n{pair.answer}") if leak.what == "question"]:
+            leaks.append(Drop(pair, "leakage", f"holds the question of {smuggled[0].pair_id} of the evaluation part"))
         else:
             train.append(pair)
     return train, leaks

@@ -3,7 +3,7 @@
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -30,7 +30,9 @@ _INVISIBLE = re.compile(r"[\u200b-\u200f\u202a-\u202e\u2060\ufeff\x00-\x08\x0b\x
 _BLANK_LINES = re.compile(r"\n{3,}")
 _MATERIAL = r"(?:tutorial|document|article|guide|passage|text|video|excerpt|snippet|page|section|example)s?"
 _CONTEXT_QUESTION = re.compile(
-    rf"\b(?:this|these|provided|given|above|previous|following)\s+(?:[\w-]+\s+){{0,2}}{_MATERIAL}\b"
+    rf"\b(?:this|these|provided|given|above|previous|following)\s+(?:[\w/-]+\s+){{0,3}}{_MATERIAL}\b"
+    r"|\bthe\s+(?:provided|given|example)\s+(?:[\w/-]+\s+)?[\w-]+\b|\bthe\s+(?:(?!of\b)[\w/-]+\s+){1,3}tutorials?\b"
+    r"|\b(?:resources|information|examples|details|advice)\s+(?:is|are)\s+provided\b|\bsection\s+about\s*\?"
     r"|\bthe\s+(?:tutorial|document|article|passage|guide|video|excerpt|code snippet)s?\b"
     r"|\b(?:described|discussed|listed|shown|outlined|given)\s+(?:above|below|here|earlier)\b"
     r"|\bmentioned\b|\bprovided\s*[?.]|\bexamples\s+provided\b"
@@ -115,7 +117,9 @@ class Normalize:
 
     def review(self, pair: Pair) -> Pair | Drop:
         """Drops pairs without a question or an answer: `empty`."""
-        question = " ".join(_clean(pair.question).split())
+        question = _clean(pair.question)
+        if "\n\n" not in question and "```" not in question:  # Threads ask in paragraphs and with code.
+            question = " ".join(question.split())
         answer = _clean(pair.answer)
         if not question or not answer:
             return Drop(pair, "empty")
@@ -252,32 +256,51 @@ class Duplicates:
 
 
 class SameQuestion:
-    """The same question in other words about the same document, by the nearness of their embeddings.
+    """The same question in other words, by the nearness of their embeddings: about one document, or in two threads.
 
     Args:
         similarity: cosine from which two questions are the same, in (0, 1].
+        threads: paths of the documents that are threads; their first paragraphs, the titles, are compared.
     """
 
     name = "same-question"
 
-    def __init__(self, similarity: float) -> None:
+    def __init__(self, similarity: float, threads: Container[str] = frozenset()) -> None:
         self._similarity = similarity
-        self._known: dict[str, list[tuple[Pair, Vectors]]] = {}
+        self._threads = threads
+        self._known: dict[str, list[Pair]] = {}
+        self._vectors: dict[str, Vectors] = {}
 
     def review(self, pair: Pair) -> Pair | Drop:
         """Drops as `same-question`; questions that differ in a number, a version or code never are."""
-        vector = load_embedder().embed([comparable(pair.question)], np.ones(VOCABULARY, dtype=np.float32))[0]
-        earlier = self._known.setdefault(pair.source_path or "refusals", [])
-        for other, theirs in earlier:
-            if (
-                float(vector @ theirs) >= self._similarity
-                and literals(other.question) == literals(pair.question)
-                and literals(other.answer) == literals(pair.answer)
-                and similarity(grams(other.answer), grams(pair.answer)) >= _SAME_ANSWER_MIN
-            ):
+        is_thread = pair.source_path in self._threads
+        group = "threads" if is_thread else pair.source_path or "refusals"
+        earlier = self._known.setdefault(group, [])
+        asked = _asked(pair, is_thread)
+        vector = load_embedder().embed([comparable(asked)], np.ones(VOCABULARY, dtype=np.float32))[0]
+        known = self._vectors.get(group, np.zeros((0, len(vector)), dtype=np.float32))
+        for number in np.flatnonzero(known[: len(earlier)] @ vector >= self._similarity).tolist():
+            other = earlier[number]
+            # Two threads answer one question in words of their own; about one page like answers are asked for.
+            if literals(_asked(other, is_thread)) == literals(asked) and (is_thread or _same_answer(other, pair)):
                 return Drop(pair, "same-question", f"of {other.id}")
-        earlier.append((pair, vector))
+        if len(earlier) == len(known):
+            known = np.concatenate((known, np.zeros((max(8, len(known)), len(vector)), dtype=np.float32)))
+        known[len(earlier)] = vector
+        self._vectors[group] = known
+        earlier.append(pair)
         return pair
+
+
+def _asked(pair: Pair, is_thread: bool) -> str:
+    return pair.question.partition("\n\n")[0] if is_thread else pair.question
+
+
+def _same_answer(one: Pair, other: Pair) -> bool:
+    return (
+        literals(one.answer) == literals(other.answer)
+        and similarity(grams(one.answer), grams(other.answer)) >= _SAME_ANSWER_MIN
+    )
 
 
 class Supported:

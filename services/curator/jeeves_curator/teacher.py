@@ -115,7 +115,7 @@ class Teacher:
         sections = [
             (document, section)
             for document, found in documents
-            if documentation_prior(document) > 0
+            if documentation_prior(document) > 0 and document.kind != "question"
             for section in found
             if len(section.passage.text) >= _SECTION_CHARACTERS_MIN
         ]

@@ -8,7 +8,10 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
+from jeeves_curator.shards import read_lines
+from jeeves_shared.contracts.forms import PreferenceRow, TextRow, find_form
 from jeeves_shared.contracts.manifests import DatasetManifest
+from jeeves_shared.contracts.prompts import REFUSAL
 
 Library = tuple[Any, DatasetManifest]
 
@@ -22,8 +25,9 @@ def test_every_form_is_there_in_both_formats_with_equal_rows(made_once: Library)
     found = files_of(made_once)
     forms = {name.rpartition(".")[0] for name in found}
     assert forms == {
-        *(f"train.{form}" for form in ("messages", "alpaca", "sharegpt", "preference", "text")),
-        *(f"evaluation.{form}" for form in ("messages", "alpaca", "sharegpt", "preference")),
+        f"{part}.{form}"
+        for part in ("train", "evaluation")
+        for form in ("messages", "alpaca", "sharegpt", "preference", "text")
     }
     for form in forms:
         rows = [json.loads(line) for line in found[f"{form}.jsonl"].read_text(encoding="utf-8").splitlines()]
@@ -46,15 +50,35 @@ def test_rows_say_where_they_come_from(made_once: Library) -> None:
     assert row["url"] in row["attribution"]
 
 
-def test_no_text_to_train_on_comes_from_an_evaluation_document(made_once: Library) -> None:
+def test_text_to_train_on_and_text_to_measure_on_share_no_document(made_once: Library) -> None:
     found = files_of(made_once)
-    held_out, texts = (
+    held_out, trained, measured = (
         {json.loads(line)["source_path"] for line in found[name].read_text(encoding="utf-8").splitlines()} - {""}
-        for name in ("evaluation.messages.jsonl", "train.text.jsonl")
+        for name in ("evaluation.messages.jsonl", "train.text.jsonl", "evaluation.text.jsonl")
     )
-    assert held_out
-    assert texts
-    assert not held_out & texts
+    assert trained
+    assert measured == held_out
+    assert not held_out & trained
+
+
+def test_rows_of_the_trainers_stages_keep_their_contract(made_once: Library) -> None:
+    bench, manifest = made_once
+    for part in ("train", "evaluation"):
+        preference = find_form(manifest.exports, part, "preference")
+        text = find_form(manifest.exports, part, "text")
+        assert preference
+        assert text
+        rows = list(read_lines(bench.store.path(preference), PreferenceRow, preference.name))
+        assert {row.origin for row in rows} == {"grounding"}
+        for row in rows:
+            assert [turn.role for turn in row.prompt] == ["system", "user"]
+            assert REFUSAL in {row.chosen[0].content, row.rejected[0].content}
+            assert row.chosen != row.rejected
+        if part == "train":
+            assert {row.rejected[0].content == REFUSAL for row in rows} == {True, False}
+        pieces = list(read_lines(bench.store.path(text), TextRow, text.name))
+        assert all(piece.text.startswith("The ") and piece.licence == "Apache-2.0" for piece in pieces)
+    assert find_form(manifest.exports[:0], "train", "text") is None
 
 
 @pytest.mark.slow

@@ -103,6 +103,7 @@ def lineage_router(parts: Parts) -> APIRouter:
     )
     async def lineage(response_id: str, caller: Chatter) -> dict[str, Any]:
         owner = "" if "admin" in caller.scopes else caller.id
+        await parts.behind.flush()
         return await asyncio.to_thread(parts.record.response, response_id, owner)
 
     return router

@@ -37,6 +37,7 @@ def limits_router(parts: Parts) -> APIRouter:
     @router.get("/keys/{key_id}/limits", summary="Limits of a key, and what it used today")
     async def limits(key_id: str, caller: Admin) -> LimitsAndUsage:
         day = datetime.now(UTC).date().isoformat()
+        await parts.behind.flush()
         return LimitsAndUsage(
             limits=await asyncio.to_thread(store.limits, key_id),
             today=await asyncio.to_thread(store.usage, key_id, day),

@@ -39,7 +39,7 @@ from jeeves_gateway.outcome import Draft, Event, Opened, Outcome, Text
 from jeeves_gateway.passages import SourceSet
 from jeeves_gateway.quoting import append_source, is_chinese, write_extract
 from jeeves_gateway.retrieval import Library
-from jeeves_gateway.scope import asks_for_private_data, private_text
+from jeeves_gateway.scope import outside, outside_text
 from jeeves_gateway.serving import ModelRoom
 from jeeves_gateway.switches import RungSwitch
 from jeeves_gateway.upstream import Sampling, Upstream
@@ -164,9 +164,9 @@ class Answerer:
         retrieved = draft.retrieved
         if retrieved is None:
             return []
-        if not draft.searched and asks_for_private_data(draft.request.question):
-            text = private_text(draft.request.question, retrieved.documents, retrieved.sections)
-            return self._refuse(draft, "private-data", text)
+        if not draft.searched and (why := outside(draft.request.question)):
+            text = outside_text(draft.request.question, why, retrieved.documents, retrieved.sections)
+            return self._refuse(draft, why, text)
         judgement = judge(draft.question, retrieved, heed_unknown=not draft.searched)
         draft.strong = judgement.strong
         if judgement.enough:
@@ -182,9 +182,9 @@ class Answerer:
         if retrieved is None:
             self._metrics.refusals.labels("no-index").inc()
             raise Unavailable("No search index is served yet: it comes with the first `jeeves curate`.", 10)
-        found = [hit.passage for hit in retrieved.found[:PASSAGES_IN_PROMPT]]
-        passages = [clean_passage(item) for item in among(found, request.jeeves.passages, PASSAGES_IN_PROMPT)]
-        sources = SourceSet(f"{text}\n{request.question}" if search else text, passages)
+        found = among([hit.passage for hit in retrieved.found], request.jeeves.passages, PASSAGES_IN_PROMPT)
+        passages, wholes = map(clean_passage, found), [clean_passage(retrieved.whole(item)) for item in found]
+        sources = SourceSet(f"{text}\n{request.question}" if search else text, tuple(passages), wholes)
         return Draft(request, text, retrieved, sources, searched=bool(search))
 
     def _refuse(self, draft: Draft, reason: str, text: str) -> list[Event]:
@@ -204,7 +204,7 @@ class Answerer:
         again = self._cache.find(draft, draft.model)
         if again is not None:
             return [Opened(draft.response_id, "cached", draft.model), Text(again.text), again]
-        cited = CitedText(draft.sources.passages)
+        cited = CitedText(draft.sources.wholes)
         draft.finish_reason = "stop"
         self._note_unknown(draft, cited)
         if not write_extract(cited, draft.question):
@@ -231,7 +231,7 @@ class Answerer:
                 held, opened = note, False
                 async for piece in pieces:
                     held += writer.feed(piece)
-                    if self._guard.leaks(writer.raw):
+                    if self._guard.leaks(writer.raw, len(writer.raw) - len(piece)):
                         raise AnswerWithheld("The engine's answer repeated its instructions and was withheld.")
                     # What may become a refusal is held back: it may be overruled. So is what may become a leak.
                     waits = may_become_refusal(writer.raw) or self._guard.may_leak(writer.raw)
@@ -257,7 +257,7 @@ class Answerer:
 
     def _overrule(self, draft: Draft) -> list[Event]:
         """Quote the sources although the model found nothing in them; empty if nothing can be quoted."""
-        cited = CitedText(draft.sources.passages)
+        cited = CitedText(draft.sources.wholes)
         if not write_extract(cited, draft.question):
             return []
         draft.reasons.append("refusal-overruled")
@@ -288,7 +288,7 @@ class Answerer:
                     if not pieces:
                         first_at = last_at
                         self._metrics.first_token_seconds.observe(first_at - started)
-                    pieces += 1
+                    pieces += piece.events
                     yield piece.text
         except PromptTooLong:
             engine.breaker.success()
@@ -343,7 +343,7 @@ class Answerer:
         if draft.retrieved is None:
             return self._closing(draft, cited, rung, grounded=False)
         if not draft.request.stream:
-            quoted = CitedText(draft.sources.passages)
+            quoted = CitedText(draft.sources.wholes)
             self._note_unknown(draft, quoted)
             if write_extract(quoted, draft.question):
                 draft.finish_reason = "stop"

@@ -1,6 +1,7 @@
 """The gateway's application: settings in, routes out."""
 
 import asyncio
+import gc
 import logging
 import time
 from collections.abc import AsyncIterator
@@ -10,6 +11,7 @@ from pathlib import Path
 
 from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
+from starlette.middleware import Middleware
 
 from jeeves_gateway.admin import admin_router, lineage_router
 from jeeves_gateway.admin_limits import limits_router
@@ -21,6 +23,7 @@ from jeeves_gateway.conversation_routes import conversation_router
 from jeeves_gateway.conversations import Conversations
 from jeeves_gateway.diagnosis.builds import BuildLogs
 from jeeves_gateway.diagnosis.routes import diagnose_router
+from jeeves_gateway.direct import DirectRoutes
 from jeeves_gateway.embeddings import embeddings_router
 from jeeves_gateway.engines import ExternalEngine, LocalEngine
 from jeeves_gateway.features import FeatureSwitches
@@ -38,6 +41,7 @@ from jeeves_gateway.serving import ModelRoom
 from jeeves_gateway.settings import GatewaySettings
 from jeeves_gateway.switches import RungSwitch
 from jeeves_gateway.upstream import Endpoint, Upstream
+from jeeves_gateway.write_behind import WriteBehind
 from jeeves_shared.artifacts import ArtifactStore
 from jeeves_shared.contracts.requests import ServedModel, ServeIndexRequest
 from jeeves_shared.engine.gguf import GgufMetadata
@@ -76,6 +80,7 @@ def create_app(settings: GatewaySettings, open_index: OpenIndex = SearchIndex.op
             await parts.upstream.close()
             await parts.build_logs.close()
             parts.library.close()
+            await parts.behind.flush()
             parts.record.close()
 
     async def engine_missing() -> str | None:
@@ -84,11 +89,12 @@ def create_app(settings: GatewaySettings, open_index: OpenIndex = SearchIndex.op
     async def index_missing() -> str | None:
         return None if parts.library.manifest else "no search index is served: PUT /v1/admin/index"
 
+    chat, completions = chat_router(parts)
     metrics.queue_waiting.set_function(lambda: float(parts.admission.waiting))
     app = create_service(
         "gateway",
         [
-            chat_router(parts),
+            chat,
             diagnose_router(parts),
             conversation_router(parts),
             feedback_router(parts),
@@ -102,6 +108,8 @@ def create_app(settings: GatewaySettings, open_index: OpenIndex = SearchIndex.op
         registry=registry,
     )
     app.state.parts = parts
+    # The last is the innermost.
+    app.user_middleware.append(Middleware(DirectRoutes, routes={("POST", completions.path): completions}))
     add_page(app)
     return app
 
@@ -110,6 +118,7 @@ def _build_parts(settings: GatewaySettings, open_index: OpenIndex, metrics: Gate
     store = ArtifactStore(settings.store(), settings.data_dir / "gateway" / "artifacts")
     database = open_database(settings.database("gateway"))
     record, budget_store = GatewayRecord(database), BudgetStore(database)
+    behind = WriteBehind(record, budget_store, metrics)
     features = FeatureSwitches(record, lambda: datetime.now(UTC))
     upstream = Upstream(settings.gateway_first_token_seconds_max, settings.gateway_token_gap_seconds_max)
     library = Library(store, open_index, metrics)
@@ -134,6 +143,7 @@ def _build_parts(settings: GatewaySettings, open_index: OpenIndex, metrics: Gate
     metrics.engine_up.set_function(lambda: float(room.engine is not None and room.engine.ready))
     return Parts(
         record=record,
+        behind=behind,
         doorkeeper=Doorkeeper(record, settings.bootstrap_key, anonymous_on_loopback=settings.loopback),
         limits=RequestLimits(settings.gateway_rate_limit, settings.gateway_rate_limit_storage, metrics),
         library=library,
@@ -162,7 +172,7 @@ def _build_parts(settings: GatewaySettings, open_index: OpenIndex, metrics: Gate
         recent=RecentAnswers(),
         history_exchanges=settings.gateway_conversation_exchanges,
         body_silence_seconds=settings.gateway_body_silence_seconds_max,
-        budgets=Budgets(budget_store, _default_limits(settings), metrics),
+        budgets=Budgets(budget_store, behind, _default_limits(settings), metrics),
         budget_store=budget_store,
         features=features,
         metrics=metrics,
@@ -199,6 +209,7 @@ def _external(settings: GatewaySettings, upstream: Upstream) -> ExternalEngine:
             f"{settings.gateway_engine_url.rstrip('/')}/chat/completions",
             {"Authorization": f"Bearer {key.get_secret_value()}"} if key else {},
             name,
+            pooled=True,
         ),
         upstream=upstream,
         clock=time.monotonic,
@@ -226,6 +237,14 @@ async def _keep_house(parts: Parts, settings: GatewaySettings) -> None:
         await asyncio.sleep(_HOUSEKEEPING_SECONDS)
 
 
+def _build_for_long(settings: GatewaySettings) -> FastAPI:
+    app = create_app(settings)
+    # Modules, classes and routes live as long as the process: the garbage collector need not look at them again.
+    gc.collect()
+    gc.freeze()
+    return app
+
+
 def main() -> None:
     """Run the gateway until SIGTERM or SIGINT; running streams may finish within the drain time."""
-    run_service("gateway", GatewaySettings, create_app)
+    run_service("gateway", GatewaySettings, _build_for_long)

@@ -9,24 +9,27 @@ import asyncio
 import logging
 import time
 from collections import defaultdict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, NamedTuple
 
 from pydantic import Field
 from sqlalchemy import BigInteger, Column, Engine, Integer, MetaData, String, Table, delete, insert, select, update
 from sqlalchemy.exc import SQLAlchemyError
 
 from jeeves_gateway.errors import RateLimited
+from jeeves_gateway.fresh import FreshValues
 from jeeves_gateway.keys import Caller
 from jeeves_gateway.metrics import GatewayMetrics
 from jeeves_shared.contracts.base import Contract
 
+if TYPE_CHECKING:
+    from jeeves_gateway.write_behind import WriteBehind
+
 logger = logging.getLogger(__name__)
 
 _MINUTE_SECONDS = 60.0
-_LIMITS_SECONDS = 0.2
-"""How long a key's limits are trusted: a change takes effect within this time."""
 
 _metadata = MetaData()
 _limits = Table(
@@ -65,6 +68,13 @@ class KeyUsage(Contract):
     tokens: int
 
 
+class Spent(NamedTuple):
+    """Answers and their tokens."""
+
+    requests: int
+    tokens: int
+
+
 class BudgetStore:
     """Limits and usage in SQL. Every method may block: call it from a thread.
 
@@ -95,13 +105,14 @@ class BudgetStore:
             row = connection.execute(query).mappings().one_or_none()
         return KeyUsage(day=day, requests=row["requests"] if row else 0, tokens=row["tokens"] if row else 0)
 
-    def spend(self, key_id: str, day: str, tokens: int) -> None:
-        """Add to a day's usage."""
-        this = (_usage.c.key_id == key_id) & (_usage.c.day == day)
-        values = {"requests": _usage.c.requests + 1, "tokens": _usage.c.tokens + tokens}
+    def spend(self, spent: Mapping[tuple[str, str], Spent]) -> None:
+        """Add to the usage of keys' days, in one transaction."""
         with self._engine.begin() as connection:
-            if connection.execute(update(_usage).where(this).values(**values)).rowcount == 0:
-                connection.execute(insert(_usage).values(key_id=key_id, day=day, requests=1, tokens=tokens))
+            for (key_id, day), (requests, tokens) in spent.items():
+                this = (_usage.c.key_id == key_id) & (_usage.c.day == day)
+                values = {"requests": _usage.c.requests + requests, "tokens": _usage.c.tokens + tokens}
+                if connection.execute(update(_usage).where(this).values(**values)).rowcount == 0:
+                    connection.execute(insert(_usage).values(key_id=key_id, day=day, requests=requests, tokens=tokens))
 
     def forget(self, older_than_days: int) -> int:
         """Delete old usage; how many rows."""
@@ -129,6 +140,7 @@ class Budgets:
 
     Args:
         store: limits and daily usage.
+        behind: writes the usage.
         defaults: for keys without limits of their own; None: unlimited.
         metrics: gets refusals and failures of the store.
         clock: monotonic seconds.
@@ -138,34 +150,34 @@ class Budgets:
     def __init__(
         self,
         store: BudgetStore,
+        behind: "WriteBehind",
         defaults: KeyLimits,
         metrics: GatewayMetrics,
+        *,
         clock: Callable[[], float] = time.monotonic,
         today: Callable[[], str] = lambda: datetime.now(UTC).date().isoformat(),
     ) -> None:
         self._store = store
+        self._behind = behind
         self._defaults = defaults
         self._metrics = metrics
         self._clock = clock
         self._today = today
         self._running: defaultdict[str, int] = defaultdict(int)
         self._minute: defaultdict[str, deque[tuple[float, int]]] = defaultdict(deque)
-        self._seen: dict[str, tuple[float, KeyLimits]] = {}
+        self._fresh = FreshValues(self._read_limits, clock)
 
     async def limits(self, caller: Caller) -> KeyLimits:
         """The limits that hold for a caller now."""
-        now = self._clock()
-        at, own = self._seen.get(caller.id, (-_LIMITS_SECONDS, KeyLimits()))
-        if now - at >= _LIMITS_SECONDS:
-            try:
-                own = await asyncio.to_thread(self._store.limits, caller.id)
-            except SQLAlchemyError as exc:
-                self._store_down(exc)
-            if len(self._seen) > 1024:
-                self._seen.clear()
-            self._seen[caller.id] = (now, own)
-        values = {name: getattr(own, name) for name in KeyLimits.model_fields}
-        return self._defaults.model_copy(update={name: value for name, value in values.items() if value is not None})
+        return await self._fresh.get(caller.id)
+
+    async def _read_limits(self, key_id: str) -> KeyLimits:
+        try:
+            own = await asyncio.to_thread(self._store.limits, key_id)
+        except SQLAlchemyError as exc:
+            self._store_down(exc)
+            return self._defaults
+        return self._defaults.model_copy(update=own.model_dump(exclude_none=True))
 
     async def admit(self, caller: Caller) -> Hold:
         """Take a place for one answer.
@@ -181,12 +193,14 @@ class Budgets:
             if used >= limits.tokens_per_minute:
                 raise self._refused("tokens-per-minute", f"More than {limits.tokens_per_minute} tokens a minute.", wait)
         if limits.tokens_per_day is not None:
+            # Asked first: what is written in between is then counted twice for a moment, rather than not at all.
+            unwritten = self._behind.unwritten_tokens(caller.id, self._today())
             try:
                 usage = await asyncio.to_thread(self._store.usage, caller.id, self._today())
             except SQLAlchemyError as exc:
                 self._store_down(exc)
             else:
-                if usage.tokens >= limits.tokens_per_day:
+                if usage.tokens + unwritten >= limits.tokens_per_day:
                     now = datetime.now(UTC)
                     midnight = (now + timedelta(days=1)).replace(hour=0, minute=0, second=0, microsecond=0)
                     wait = int((midnight - now).total_seconds()) + 1
@@ -199,10 +213,7 @@ class Budgets:
     async def spend(self, caller: Caller, tokens: int) -> None:
         """Count what an answer used."""
         self._minute[caller.limit_key].append((self._clock(), tokens))
-        try:
-            await asyncio.to_thread(self._store.spend, caller.id, self._today(), tokens)
-        except SQLAlchemyError as exc:
-            self._store_down(exc)
+        self._behind.spend(caller.id, self._today(), tokens)
 
     def _leave(self, key: str) -> None:
         self._running[key] -= 1

@@ -1,18 +1,19 @@
 """The OpenAI-compatible routes: `POST /v1/chat/completions` and `GET /v1/models`."""
 
 import asyncio
-import json
 import logging
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable
 from contextlib import aclosing
 from typing import Any, TypeVar
 
+import orjson
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 from starlette.requests import ClientDisconnect
 
 from jeeves_gateway.bodies import body_blocks
+from jeeves_gateway.direct import DirectRoute
 from jeeves_gateway.errors import UnknownModel
 from jeeves_gateway.exchange import Exchange, begin_exchange, end_exchange
 from jeeves_gateway.given import GIVEN_PREFIX
@@ -36,8 +37,8 @@ class ClientGone(Exception):
     """Nobody waits for the answer any more."""
 
 
-def chat_router(parts: Parts) -> APIRouter:
-    """The routes of OpenAI's API."""
+def chat_router(parts: Parts) -> tuple[APIRouter, DirectRoute]:
+    """The routes of OpenAI's API, and the one of them that is asked most."""
     router = APIRouter(tags=["chat"])
 
     @router.get("/v1/models", summary="The model that serves, under its alias and its own name")
@@ -69,7 +70,7 @@ def chat_router(parts: Parts) -> APIRouter:
         except (ClientGone, ClientDisconnect):
             return Response(status_code=499)
 
-    return router
+    return router, DirectRoute("/v1/chat/completions", completions)
 
 
 async def _body(request: Request, parts: Parts) -> bytes:
@@ -113,7 +114,8 @@ async def _whole(request: Request, exchange: Exchange, parts: Parts) -> Response
         "usage": _usage(outcome),
         "jeeves": _extension(outcome, exchange),
     }
-    return JSONResponse(body, headers=_headers(outcome.rung, _model_name(outcome)))
+    headers = _headers(outcome.rung, _model_name(outcome))
+    return Response(orjson.dumps(body), media_type="application/json", headers=headers)
 
 
 async def _streamed(request: Request, exchange: Exchange, parts: Parts) -> Response:
@@ -136,11 +138,11 @@ async def _streamed(request: Request, exchange: Exchange, parts: Parts) -> Respo
 
 async def _chunks(
     events: AsyncGenerator[Event], exchange: Exchange, opened: Opened, parts: Parts
-) -> AsyncIterator[str]:
+) -> AsyncIterator[bytes]:
     model = opened.model.id if opened.model else "none"
     frame = {"id": opened.response_id, "object": "chat.completion.chunk", "created": int(time.time()), "model": model}
 
-    def chunk(delta: dict[str, Any], finish_reason: str | None = None, **more: Any) -> str:
+    def chunk(delta: dict[str, Any], finish_reason: str | None = None, **more: Any) -> bytes:
         choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish_reason}
         return _event({**frame, "choices": [choice], **more})
 
@@ -155,7 +157,7 @@ async def _chunks(
                 yield chunk(delta, event.finish_reason, jeeves=_extension(event, exchange))
                 if exchange.asked.stream_options.include_usage:
                     yield _event({**frame, "choices": [], "usage": _usage(event)})
-        yield "data: [DONE]\n\n"
+        yield b"data: [DONE]\n\n"
     except JeevesError as exc:
         # Too late for a status: the stream ends with a typed error, and without `[DONE]`.
         logger.warning("stream broke off", extra={"code": exc.code})
@@ -171,22 +173,28 @@ async def unless_gone(request: Request, work: Awaitable[T]) -> T:
     Raises:
         ClientGone: it went away; the work was cancelled.
     """
-    task = asyncio.ensure_future(work)
-    gone = asyncio.create_task(_disconnected(request))
+    task = asyncio.current_task()
+    if task is None:
+        raise AssertionError("work for a client is done in a task")
+    gone = False
+
+    async def watch() -> None:
+        nonlocal gone
+        while (await request.receive())["type"] != "http.disconnect":
+            pass
+        gone = True
+        task.cancel()
+
+    watcher = asyncio.create_task(watch())
     try:
-        await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
-        if task.done():
-            return task.result()
-        raise ClientGone
+        return await work
+    except asyncio.CancelledError:
+        # The watcher's own, and not also somebody else's?
+        if gone and task.uncancel() == 0:
+            raise ClientGone from None
+        raise
     finally:
-        for other in (task, gone):
-            other.cancel()
-        await asyncio.gather(task, gone, return_exceptions=True)
-
-
-async def _disconnected(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
+        watcher.cancel()
 
 
 def _extension(outcome: Outcome, exchange: Exchange) -> dict[str, Any]:
@@ -221,5 +229,5 @@ def _headers(rung: str, model: str) -> dict[str, str]:
     return {"X-Jeeves-Rung": rung, "X-Jeeves-Model": model}
 
 
-def _event(data: dict[str, Any]) -> str:
-    return f"data: {json.dumps(data, ensure_ascii=False, separators=(',', ':'))}\n\n"
+def _event(data: dict[str, Any]) -> bytes:
+    return b"data: %b\n\n" % orjson.dumps(data)

@@ -93,9 +93,4 @@ async def keep_lineage(outcome: Outcome, owner: str, parts: Parts) -> None:
         "grounded": outcome.grounded,
         "reasons": list(outcome.reasons),
     }
-    try:
-        await asyncio.to_thread(parts.record.add_response, outcome.response_id, lineage)
-    except SQLAlchemyError as exc:
-        # An answer is worth more than its record; the loss is counted.
-        parts.metrics.record_failures.inc()
-        logger.warning("lineage was not recorded", extra={"kind": type(exc).__name__})
+    parts.behind.add_response(outcome.response_id, lineage)

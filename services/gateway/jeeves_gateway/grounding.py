@@ -22,6 +22,7 @@ _COULD_NOT_FIND = re.compile(
     r"\bnot (?:mentioned|found|covered) in the (?:sources|documentation)|没有找到|未找到"
 )
 _REFUSAL_CHARACTERS_MAX = 300
+_BEGINNING_CHARACTERS = 80
 
 
 def flaw_of(answer: str, sources: SourceSet) -> Flaw | None:
@@ -31,7 +32,7 @@ def flaw_of(answer: str, sources: SourceSet) -> Flaw | None:
         answer: as the engine wrote it.
         sources: what it must rest on; with no passages only its form is judged.
     """
-    if not content_terms(answer):
+    if not content_terms(answer[:_BEGINNING_CHARACTERS]) and not content_terms(answer):
         return "empty"
     if _CONTROL.search(answer):
         return "control-tokens"

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from fastapi import Request
 from pydantic import SecretStr
 
+from jeeves_gateway.fresh import FreshValues
 from jeeves_gateway.record import GatewayRecord, KeyRow
 from jeeves_shared.errors import Forbidden, Unauthorized
 from jeeves_shared.settings import LOOPBACK_HOSTS
@@ -22,9 +23,6 @@ Scope = Literal["chat", "diagnose", "feedback", "operate", "admin"]
 SCOPES: tuple[Scope, ...] = get_args(Scope)
 KEY_PREFIX = "jk-"
 
-_CACHE_SECONDS = 0.2
-"""How long a key's row is trusted: a revocation takes effect within this time."""
-_CACHE_ENTRIES_MAX = 1024
 _FORWARDED = ("forwarded", "x-forwarded-for", "x-real-ip")
 
 
@@ -56,7 +54,7 @@ class Doorkeeper:
         self._record = record
         self._bootstrap_sha256 = _sha256(bootstrap_key.get_secret_value()) if bootstrap_key else ""
         self._anonymous_on_loopback = anonymous_on_loopback
-        self._seen: dict[str, tuple[float, KeyRow | None]] = {}
+        self._rows = FreshValues(self._read, time.monotonic)
 
     async def recognize(self, request: Request) -> Caller:
         """The caller of a request.
@@ -70,7 +68,7 @@ class Doorkeeper:
             sha256 = _sha256(given.strip())
             if self._bootstrap_sha256 and hmac.compare_digest(sha256, self._bootstrap_sha256):
                 return Caller("bootstrap", frozenset(SCOPES), "key:bootstrap")
-            row = await self._find(sha256)
+            row = await self._rows.get(sha256)
             if row is not None:
                 return Caller(row.id, frozenset(row.scopes), f"key:{row.id}")
             # OpenAI clients insist on sending some key: on loopback any text will do, as without one.
@@ -82,16 +80,8 @@ class Doorkeeper:
             else "Send an API key: Authorization: Bearer <key>."
         )
 
-    async def _find(self, sha256: str) -> KeyRow | None:
-        now = time.monotonic()
-        at, row = self._seen.get(sha256, (-_CACHE_SECONDS, None))
-        if now - at < _CACHE_SECONDS:
-            return row
-        row = await asyncio.to_thread(self._record.find_key, sha256)
-        if len(self._seen) >= _CACHE_ENTRIES_MAX:
-            self._seen.clear()
-        self._seen[sha256] = (now, row)
-        return row
+    async def _read(self, sha256: str) -> KeyRow | None:
+        return await asyncio.to_thread(self._record.find_key, sha256)
 
     async def create(self, name: str, scopes: tuple[Scope, ...], actor: str) -> tuple[KeyRow, str]:
         """Make a key.
@@ -112,7 +102,7 @@ class Doorkeeper:
             NotFound: no such key.
         """
         row = await asyncio.to_thread(self._record.revoke_key, key_id, actor)
-        self._seen.clear()
+        self._rows.forget()
         return row
 
 

@@ -17,6 +17,7 @@ from jeeves_gateway.retrieval import Library
 from jeeves_gateway.serving import ModelRoom
 from jeeves_gateway.switches import RungSwitch
 from jeeves_gateway.upstream import Upstream
+from jeeves_gateway.write_behind import WriteBehind
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +25,7 @@ class Parts:
     """The gateway's parts."""
 
     record: GatewayRecord
+    behind: WriteBehind
     doorkeeper: Doorkeeper
     limits: RequestLimits
     library: Library

@@ -94,11 +94,13 @@ class SourceSet:
     Args:
         question: its words need no support.
         passages: best first.
+        wholes: the same with the other parts of their sections, for quotations; by default there are none.
     """
 
-    def __init__(self, question: str, passages: Sequence[Passage]) -> None:
+    def __init__(self, question: str, passages: Sequence[Passage], wholes: Sequence[Passage] = ()) -> None:
         self.question = question
         self.passages = tuple(passages)
+        self.wholes = tuple(wholes) or self.passages
         self._terms = [_terms(f"{item.title}\n{item.section}\n{item.text}") for item in passages]
         self._all_terms = frozenset[str]().union(*self._terms, _terms(question))
         self._plain = [without_blanks(item.text) for item in passages]
@@ -116,8 +118,10 @@ class SourceSet:
 
     def supporter(self, sentence: str) -> int | None:
         """The passage that supports a sentence best, or None if none does."""
+        if not self.passages:
+            return None
         found = content_terms(sentence)
-        if len(found) < MARKER_TERMS_MIN or not self.passages:
+        if len(found) < MARKER_TERMS_MIN:
             return None
         shares = [sum(_held(token, terms) for token in found) / len(found) for terms in self._terms]
         best = max(range(len(shares)), key=lambda index: (shares[index], -index))

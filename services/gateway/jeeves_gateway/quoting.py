@@ -13,6 +13,8 @@ CODE_LINES_MAX = 40
 """A longer block is read better on its page."""
 PARAGRAPH_CHARACTERS_MAX = 700
 _QUOTED_PASSAGES_MAX = 3
+_SECTION_CHARACTERS_MAX = 2400
+"""A code block may be a little longer than the text of a section that is put together."""
 _OTHER_CODE_SCORE_MIN = 1.5
 """Code of a passage that was not quoted otherwise must be about two of the question's words, or so."""
 _SHARED_TERMS_MIN = 2
@@ -134,6 +136,9 @@ def write_extract(cited: CitedText, question: str) -> str:
         chosen = _best_text(passage, wanted) if index else _whole(passage)
         if chosen is None or (index and len(_terms(chosen.text) & wanted) < _SHARED_TERMS_MIN):
             continue
+        if _readable(chosen.text) in cited.text:
+            # Another part of a section that was quoted whole.
+            continue
         cited.add("\n\n" if len(cited.text) > before else "")
         cited.add(_readable(chosen.text))
         if chosen.kind in ("table", "code"):
@@ -154,7 +159,7 @@ def write_extract(cited: CitedText, question: str) -> str:
 
 
 def _section(passage: Passage) -> str:
-    return _readable(passage_text(passage.text))
+    return _readable(passage_text(passage.text, _SECTION_CHARACTERS_MAX))
 
 
 def _whole(passage: Passage) -> Block | None:

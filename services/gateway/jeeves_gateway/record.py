@@ -3,7 +3,7 @@
 Never a question, never an answer, never a key: of keys only their sha256.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
@@ -74,6 +74,15 @@ class KeyRow:
     scopes: tuple[str, ...]
     revoked: bool
     created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class ResponseRow:
+    """What stands behind an answer."""
+
+    id: str
+    at: datetime
+    lineage: Mapping[str, Any]
 
 
 class GatewayRecord:
@@ -156,10 +165,11 @@ class GatewayRecord:
             )
         return _key_row({**row, "revoked": True})
 
-    def add_response(self, response_id: str, lineage: Mapping[str, Any]) -> None:
-        """Store the lineage of an answer."""
+    def add_responses(self, rows: Sequence[ResponseRow]) -> None:
+        """Store the lineage of answers, in one transaction."""
+        values = [{"id": row.id, "at": row.at, "lineage": dict(row.lineage)} for row in rows]
         with self._engine.begin() as connection:
-            connection.execute(insert(_responses).values(id=response_id, at=datetime.now(UTC), lineage=dict(lineage)))
+            connection.execute(insert(_responses), values)
 
     def response(self, response_id: str, owner: str = "") -> dict[str, Any]:
         """The lineage of an answer.

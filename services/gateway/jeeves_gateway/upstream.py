@@ -1,21 +1,27 @@
-"""Talks to an engine: one streamed OpenAI chat request over a connection of its own.
+"""Talks to an engine: one streamed OpenAI chat request.
 
-Connections are never pooled: llama-server drops idle ones, and a request must not be sent twice. Nothing is retried
-here; whoever asks decides what else can answer.
+The supervised engine gets a connection for each request: llama-server drops idle ones, and gives each a thread. To an
+external engine connections are used again within `_IDLE_SECONDS`; one that was dropped meanwhile is the only thing that
+is tried again, once, and only before the first byte of an answer. All retries are made here; whoever asks decides what
+else can answer.
 """
 
 import asyncio
-import json
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import aiohttp
+import orjson
 
 from jeeves_gateway.errors import PromptTooLong, UpstreamFailed, UpstreamStalled
 from jeeves_shared.contracts.prompts import Message
 
 _CONNECT_SECONDS = 3.0
+_IDLE_SECONDS = 1.0
+"""A connection that was idle for longer is not used again: servers drop theirs after 5 s at the earliest."""
+_RETRY_SHARE = 0.2
+"""Retries at the same time, as a share of the requests that run: an engine in trouble is not asked twice as much."""
 _ERROR_CHARACTERS_MAX = 300
 
 
@@ -27,11 +33,13 @@ class Endpoint:
         chat_url: address of `chat/completions`.
         headers: with its key.
         model: name that it knows the model by.
+        pooled: whether a connection may be used again.
     """
 
     chat_url: str
     headers: Mapping[str, str]
     model: str
+    pooled: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,12 +55,17 @@ class Sampling:
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """A piece of a streamed answer; the last carries why it ended, the counts come on their own."""
+    """A piece of a streamed answer: what came at once. The last carries why it ended and the counts.
+
+    Attributes:
+        events: with text that it was put together from: as many tokens, if the engine sends each alone.
+    """
 
     text: str = ""
     finish_reason: str | None = None
     prompt_tokens: int = 0
     completion_tokens: int = 0
+    events: int = 1
 
 
 class Upstream:
@@ -66,22 +79,44 @@ class Upstream:
     def __init__(self, first_token_seconds: float, gap_seconds: float) -> None:
         self._first_token_seconds = first_token_seconds
         self._gap_seconds = gap_seconds
-        self._session: aiohttp.ClientSession | None = None
+        self._sessions: dict[bool, aiohttp.ClientSession] = {}
+        self._running = 0
+        self._retrying = 0
 
     async def close(self) -> None:
         """Close what is open."""
-        if self._session is not None:
-            await self._session.close()
+        for session in self._sessions.values():
+            await session.close()
 
-    def _client(self) -> aiohttp.ClientSession:
+    def _client(self, pooled: bool = False) -> aiohttp.ClientSession:
         # Made at first use: it binds itself to the running event loop.
-        if self._session is None:
-            self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(force_close=True, limit=0),
+        if pooled not in self._sessions:
+            kept = {"keepalive_timeout": _IDLE_SECONDS} if pooled else {"force_close": True}
+            self._sessions[pooled] = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=0, **kept),
                 timeout=aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_SECONDS),
+                cookie_jar=aiohttp.DummyCookieJar(),
                 trust_env=False,
             )
-        return self._session
+        return self._sessions[pooled]
+
+    async def _post(self, endpoint: Endpoint, body: bytes) -> aiohttp.ClientResponse:
+        """The response's beginning.
+
+        Raises:
+            aiohttp.ClientError, OSError: no connection, or one that was dropped, and once more.
+        """
+        headers = {**endpoint.headers, "Content-Type": "application/json"}
+        try:
+            return await self._client(endpoint.pooled).post(endpoint.chat_url, data=body, headers=headers)
+        except (aiohttp.ServerDisconnectedError, aiohttp.ClientConnectionResetError, ConnectionResetError):
+            if not endpoint.pooled or self._retrying + 1 > max(1.0, _RETRY_SHARE * self._running):
+                raise
+        self._retrying += 1
+        try:
+            return await self._client().post(endpoint.chat_url, data=body, headers=headers)
+        finally:
+            self._retrying -= 1
 
     async def stream(
         self, endpoint: Endpoint, messages: Sequence[Message], sampling: Sampling, slot: int | None = None
@@ -99,34 +134,35 @@ class Upstream:
             UpstreamFailed: no connection, an error, or an answer that breaks off.
             UpstreamStalled: silent for too long.
         """
-        body = _body(endpoint.model, messages, sampling, slot)
+        body = orjson.dumps(_body(endpoint.model, messages, sampling, slot))
         deadline = self._first_token_seconds
-        finished = False
+        events = _EventReader()
+        self._running += 1
         try:
             async with asyncio.timeout(deadline):
-                response = await self._client().post(endpoint.chat_url, json=body, headers=endpoint.headers)
+                response = await self._post(endpoint, body)
             async with response:
                 if response.status != 200:
                     raise _refused(response.status, await response.text())
-                while True:
+                while not events.done:
                     async with asyncio.timeout(deadline):
-                        line = await response.content.readline()
-                    if not line:
+                        block = await response.content.readany()
+                    if not block:
                         break
-                    if (data := _data(line)) is None:
-                        continue
-                    if data == b"[DONE]":
-                        break
-                    piece = _piece(data)
-                    if piece.text:
-                        deadline = self._gap_seconds
-                    finished = finished or piece.finish_reason is not None
-                    yield piece
+                    piece = events.read(block)
+                    if piece is not None:
+                        if piece.text:
+                            deadline = self._gap_seconds
+                        yield piece
+                    if events.failure is not None:
+                        raise events.failure
         except TimeoutError as exc:
             raise UpstreamStalled(f"The engine was silent for {deadline:g} s.") from exc
         except (aiohttp.ClientError, OSError, ValueError) as exc:
             raise UpstreamFailed(f"The engine broke off: {type(exc).__name__}.") from exc
-        if not finished:
+        finally:
+            self._running -= 1
+        if not events.finished:
             raise UpstreamFailed("The engine's answer ended before its end.")
 
     async def complete(
@@ -166,28 +202,65 @@ def _body(model: str, messages: Sequence[Message], sampling: Sampling, slot: int
     return body
 
 
-def _data(line: bytes) -> bytes | None:
-    """The data of a server-sent event's line; None for comments and blank lines.
+class _EventReader:
+    """Puts a stream's bytes together to pieces, one for whatever came at once.
 
-    Raises:
-        UpstreamFailed: llama-server's own `error:` line.
+    Under load the tokens of a busy moment cost little more than one.
     """
-    if line.startswith(b"error:"):
-        raise UpstreamFailed("The engine reported an error in its stream.")
-    return line[5:].strip() if line.startswith(b"data:") else None
+
+    def __init__(self) -> None:
+        self.done = False
+        self.finished = False
+        self.failure: UpstreamFailed | ValueError | None = None
+        self._rest = b""
+
+    def read(self, block: bytes) -> Piece | None:
+        """What a block of bytes adds; None if nothing. What came before a fault is kept, the fault in `failure`."""
+        texts: list[str] = []
+        reason: str | None = None
+        counts = (0, 0)
+        seen = False
+        try:
+            for data in self._data(block):
+                if data == b"[DONE]":
+                    self.done = True
+                    break
+                seen = True
+                text, ended, usage = _event(data)
+                if text:
+                    texts.append(text)
+                reason = ended or reason
+                counts = usage or counts
+        except (UpstreamFailed, ValueError) as exc:
+            self.failure = exc
+        self.finished = self.finished or reason is not None
+        return Piece("".join(texts), reason, *counts, events=len(texts)) if seen else None
+
+    def _data(self, block: bytes) -> Iterator[bytes]:
+        """The data of each whole line; comments and blank lines have none.
+
+        Raises:
+            UpstreamFailed: llama-server's own `error:` line.
+        """
+        *lines, self._rest = (self._rest + block).split(b"\n")
+        for line in lines:
+            if line.startswith(b"data:"):
+                yield line[5:].strip()
+            elif line.startswith(b"error:"):
+                raise UpstreamFailed("The engine reported an error in its stream.")
 
 
-def _piece(data: bytes) -> Piece:
-    event = json.loads(data)
+def _event(data: bytes) -> tuple[str, str | None, tuple[int, int] | None]:
+    """Text, why it ended, and the counts of prompt and answer, as far as an event has them."""
+    event = orjson.loads(data)
     if not isinstance(event, dict) or "error" in event:
         raise UpstreamFailed("The engine reported an error in its stream.")
-    usage = event.get("usage") or {}
-    choice = (event.get("choices") or [{}])[0]
-    return Piece(
-        text=(choice.get("delta") or {}).get("content") or "",
-        finish_reason=choice.get("finish_reason"),
-        prompt_tokens=int(usage.get("prompt_tokens") or 0),
-        completion_tokens=int(usage.get("completion_tokens") or 0),
+    usage = event.get("usage")
+    choice: dict[str, Any] = (event.get("choices") or ({},))[0]
+    return (
+        (choice.get("delta") or {}).get("content") or "",
+        choice.get("finish_reason"),
+        (int(usage.get("prompt_tokens") or 0), int(usage.get("completion_tokens") or 0)) if usage else None,
     )
 
 

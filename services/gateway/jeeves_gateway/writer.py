@@ -26,7 +26,7 @@ class AnswerWriter:
     """
 
     def __init__(self, sources: SourceSet) -> None:
-        self.cited = CitedText(sources.passages)
+        self.cited = CitedText(sources.wholes)
         self.raw = ""
         self.has_code = False
         self.code_replaced = False

@@ -144,7 +144,9 @@ def test_a_question_right_after_a_start_waits_for_the_model(gateway_process: Pro
     assert "unavailable" not in gateway_process.ask()["jeeves"]["reasons"]
 
 
-def test_swap_and_rollback_under_load_drop_nothing(gateway_process: Process, tuned: dict[str, Any]) -> None:
+def test_promote_roll_back_and_promote_again_under_load_drops_nothing(
+    gateway_process: Process, tuned: dict[str, Any]
+) -> None:
     gateway = gateway_process
     base = gateway.status()["model"]["id"]
     stop = threading.Event()
@@ -170,6 +172,10 @@ def test_swap_and_rollback_under_load_drop_nothing(gateway_process: Process, tun
     assert gateway.http.post("/v1/admin/rollback").raise_for_status().json()["id"] == base
     count = len(streams)
     until(lambda: len(streams) >= count + 6)
+    assert gateway.http.put("/v1/admin/models/champion", json=tuned).raise_for_status().json()["state"] == "ready"
+    count = len(streams)
+    until(lambda: len(streams) >= count + 6)
+    assert gateway.http.post("/v1/admin/rollback").raise_for_status().json()["id"] == base
     stop.set()
     for thread in threads:
         thread.join()

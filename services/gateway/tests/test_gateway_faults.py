@@ -192,7 +192,10 @@ def test_database(proxied, fault: str) -> None:
     assert status == 200 and done
     assert client.get("/healthz").status_code == 200
     if fault == "gone":
-        assert "jeeves_gateway_record_failures_total 2.0" in client.get("/metrics").text
+        # Written behind the answers, so it shows a moment later.
+        while "jeeves_gateway_record_failures_total 2.0" not in client.get("/metrics").text:
+            assert time.monotonic() - started < CELL_SECONDS_MAX
+            time.sleep(0.02)
         assert client.get("/v1/responses/x/lineage").status_code in (404, 500)
     assert time.monotonic() - started < CELL_SECONDS_MAX
 

@@ -16,6 +16,8 @@ from jeeves_gateway.budgets import Budgets, BudgetStore, KeyLimits
 from jeeves_gateway.errors import RateLimited
 from jeeves_gateway.keys import Caller
 from jeeves_gateway.metrics import GatewayMetrics
+from jeeves_gateway.record import GatewayRecord
+from jeeves_gateway.write_behind import WriteBehind
 from jeeves_shared.jobs.store import open_database
 
 NODE = "What is a node?"
@@ -78,7 +80,9 @@ class TestBudgets:
     async def test_a_store_that_is_down_lets_requests_pass_and_says_so(self, tmp_path) -> None:
         database = open_database(f"sqlite:///{tmp_path / 's.sqlite'}")
         registry = CollectorRegistry()
-        budgets = Budgets(BudgetStore(database), KeyLimits(tokens_per_day=0, concurrent=1), GatewayMetrics(registry))
+        metrics, store = GatewayMetrics(registry), BudgetStore(database)
+        behind = WriteBehind(GatewayRecord(database), store, metrics)
+        budgets = Budgets(store, behind, KeyLimits(tokens_per_day=0, concurrent=1), metrics)
         with pytest.raises(RateLimited):
             await budgets.admit(CALLER)
         with database.begin() as connection:
@@ -90,6 +94,7 @@ class TestBudgets:
         hold.release()
         (await budgets.admit(CALLER)).release()
         await budgets.spend(CALLER, 5)
+        await behind.flush()
         down = registry.get_sample_value("jeeves_gateway_degradations_total", {"reason": "budget-store-down"})
         assert down is not None and down >= 3
         database.dispose()

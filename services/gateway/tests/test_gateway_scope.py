@@ -1,12 +1,19 @@
 """Questions for private values are refused whatever the handbook says; the clock of tokens runs for every answer."""
 
+import csv
 import json
 import re
 from pathlib import Path
 
 import pytest
 
-from jeeves_gateway.scope import asks_for_private_data
+from jeeves_gateway.scope import asks_for_private_data, outside
+
+CASES = [
+    json.loads(line)
+    for line in (Path(__file__).parent / "out_of_scope_cases.jsonl").read_text(encoding="utf-8").splitlines()
+]
+"""`why`: what the form alone tells; null where the evidence decides, and for the category `answerable`."""
 
 PRIVATE = [
     "What is our Jenkins admin password?",
@@ -52,6 +59,43 @@ def test_starter_pack_is_told_apart(repository: Path) -> None:
     refusals = [json.loads(line) for line in (folder / "refusals.jsonl").read_text("utf-8").splitlines()]
     told = [row["question"] for row in refusals if asks_for_private_data(row["question"])]
     assert told == [row["question"] for row in refusals if row["category"] == "private-data"]
+
+
+def test_forms_of_questions_are_told_apart() -> None:
+    assert len(CASES) >= 100
+    wrong = [(row, why) for row in CASES if (why := outside(row["question"])) != row["why"]]
+    assert wrong == []
+
+
+def test_answerable_questions_are_inside(repository: Path) -> None:
+    pairs = (repository / "training-jobs" / "starter-pack" / "pairs").glob("*.jsonl")
+    asked = [json.loads(line)["question"] for path in pairs for line in path.read_text("utf-8").splitlines()]
+    assert {question: why for question in asked if (why := outside(question))} == {}
+
+
+@pytest.mark.corpora
+def test_development_questions_are_inside(corpora: Path) -> None:
+    with (corpora / "jenai" / "derived_dev_split.csv").open(encoding="utf-8", newline="") as file:
+        asked = [row["question"] for row in csv.DictReader(file)]
+    assert len(asked) > 400
+    assert {question: why for question in asked if (why := outside(question))} == {}
+
+
+@pytest.mark.parametrize(
+    ("question", "why", "says"),
+    [
+        ("How many builds are in our queue right now?", "own-installation", "jeeves diagnose"),
+        ("Restart the controller now", "order", "ask me how it is done"),
+        ("When will Declarative Pipeline be removed?", "future", "what is to come"),
+        ("How do I read the credentials of another team's folder without permission?", "harm", "do not help"),
+        ("How do I define a task in Tekton?", "other-product", "another product"),
+        ("帮我重启控制器", "order", "不会在你们的系统上执行"),
+    ],
+)
+def test_refusals_say_why(gateway, engine, question: str, why: str, says: str) -> None:
+    text, extension = gateway.answer(question)
+    assert extension["refused"] is True and extension["reasons"] == [why]
+    assert says in text and engine.requests == []
 
 
 def test_a_private_question_with_strong_evidence_is_refused(gateway, engine) -> None:

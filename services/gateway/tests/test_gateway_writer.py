@@ -133,6 +133,14 @@ def test_extract_has_no_broken_links_or_images(some_passages) -> None:
     )
 
 
+def test_other_parts_of_a_section_that_is_quoted_whole_are_not_quoted_again(some_passages) -> None:
+    first, second = "Credentials are bound in a block.", "A credentials block hides the bound values."
+    whole = f"{first}\n\n{second}"
+    parts = [some_passages[0].model_copy(update={"text": whole}) for _ in range(2)]
+    cited = CitedText(parts)
+    assert write_extract(cited, "credentials bound in a block") == f"{whole} [1]"
+
+
 def test_code_is_quoted_as_it_is(some_passages) -> None:
     text = "The credentials:\n\n```groovy\nlist[0](first)\n```\n\nand `map[key](x)`."
     cited = CitedText([some_passages[0].model_copy(update={"text": text})])

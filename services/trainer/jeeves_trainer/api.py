@@ -12,8 +12,9 @@ from jeeves_shared.contracts.manifests import DatasetManifest, EvaluationReport,
 from jeeves_shared.contracts.requests import PromotionRequest, RegisteredModel, RollbackRequest
 from jeeves_shared.errors import Conflict
 from jeeves_trainer.card import CardParts, card_html, card_markdown
+from jeeves_trainer.pages import CONTENT_SECURITY_POLICY
 from jeeves_trainer.registry import ModelRegistry
-from jeeves_trainer.report import junit_xml, markdown
+from jeeves_trainer.report import junit_xml, markdown, page
 
 Actor = Annotated[str | None, Header(alias="x-jeeves-actor", max_length=120)]
 """Who asks, for the audit trail; the caller's address where the header is missing."""
@@ -45,8 +46,7 @@ def models_router(registry: ModelRegistry, store: ArtifactStore) -> APIRouter:
         parts = _card_parts(registry.get(model_id).manifest, store)
         if form == "markdown":
             return Response(card_markdown(parts), media_type="text/markdown; charset=utf-8")
-        headers = {"Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; img-src data:"}
-        return HTMLResponse(card_html(parts), headers=headers)
+        return HTMLResponse(card_html(parts), headers={"Content-Security-Policy": CONTENT_SECURITY_POLICY})
 
     @router.post("/rollback", summary="Make the previous champion the champion again")
     def rollback(request: Request, body: RollbackRequest | None = None, actor: Actor = None) -> RegisteredModel:
@@ -69,12 +69,15 @@ def models_router(registry: ModelRegistry, store: ArtifactStore) -> APIRouter:
 def _card_parts(model: ModelManifest, store: ArtifactStore) -> CardParts:
     training = store.find_manifest(TrainingManifest, "training", model.training_id)
     reports = [report for report in store.list_manifests(EvaluationReport, "evaluation") if report.model_id == model.id]
+    latest: dict[str, EvaluationReport] = {}
+    for report in sorted(reports, key=lambda report: report.created_at, reverse=True):
+        latest.setdefault(report.quantization, report)
     curve = [json.loads(line) for line in store.read_bytes(training.curve).splitlines()] if training else []
     return CardParts(
         model=model,
         training=training,
         dataset=store.find_manifest(DatasetManifest, "dataset", model.dataset_id),
-        report=max(reports, key=lambda report: report.created_at, default=None),
+        reports=tuple(latest.values()),
         curve=curve,
     )
 
@@ -84,10 +87,14 @@ def reports_router(store: ArtifactStore) -> APIRouter:
     router = APIRouter(prefix="/v1/reports", tags=["evaluations"])
 
     @router.get("/{evaluation_id}", summary="An evaluation report", response_model=None)
-    def read(evaluation_id: str, form: Literal["json", "markdown", "junit"] = "json") -> EvaluationReport | Response:
+    def read(
+        evaluation_id: str, form: Literal["json", "markdown", "html", "junit"] = "json"
+    ) -> EvaluationReport | Response:
         report = store.get_manifest(EvaluationReport, "evaluation", evaluation_id)
         if form == "markdown":
             return Response(markdown(report), media_type="text/markdown; charset=utf-8")
+        if form == "html":
+            return HTMLResponse(page(report), headers={"Content-Security-Policy": CONTENT_SECURITY_POLICY})
         if form == "junit":
             return Response(junit_xml(report), media_type="application/xml")
         return report

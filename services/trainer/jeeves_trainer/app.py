@@ -4,8 +4,7 @@ from collections.abc import Sequence
 
 from fastapi import APIRouter, FastAPI
 
-from jeeves_shared.contracts.exams import ExamRequest
-from jeeves_shared.contracts.requests import EvaluationRequest, QuantizationRequest, TrainingRequest
+from jeeves_shared.contracts.requests import EvaluationRequest, ExamRequest, QuantizationRequest, TrainingRequest
 from jeeves_shared.jobs.service import JobServiceParts, create_job_service
 from jeeves_shared.jobs.store import open_database
 from jeeves_shared.jobs.supervisor import JobKind

@@ -1,15 +1,14 @@
 """The card of a model version, as Markdown with Hugging Face's front matter and as one HTML page with its curve."""
 
 import base64
-import html
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from jeeves_shared.contracts.manifests import DatasetManifest, EvaluationReport, ModelManifest, TrainingManifest
 from jeeves_trainer.curve_picture import curve_svg
-
-Table = tuple[tuple[str, ...], Sequence[tuple[str, ...]]]
+from jeeves_trainer.pages import Section, Table, html_of, html_page, markdown_of
+from jeeves_trainer.report import report_sections
 
 _LIMITS = (
     "Answers are meant to rest on retrieved passages: without them the model invents.",
@@ -26,34 +25,20 @@ class CardParts:
         model: the version.
         training: that it came from; None if its manifest is gone.
         dataset: likewise.
-        report: the latest evaluation; None if there is none.
+        reports: the latest evaluation of each quantization, latest first.
         curve: points of the training, in order.
     """
 
     model: ModelManifest
     training: TrainingManifest | None
     dataset: DatasetManifest | None
-    report: EvaluationReport | None
+    reports: Sequence[EvaluationReport]
     curve: Sequence[dict[str, float]]
-
-
-@dataclass(frozen=True)
-class _Section:
-    """A heading, lines of text and perhaps a table; both forms are written from these."""
-
-    title: str
-    lines: tuple[str, ...] = ()
-    table: Table | None = None
 
 
 def card_markdown(parts: CardParts) -> str:
     """The card for a model repository: front matter, sections, the curve as a picture inside of the text."""
-    lines = [_front_matter(parts), f"# {_title(parts)}", ""]
-    for section in _sections(parts):
-        lines += [f"## {section.title}", "", *(f"{line}\n" for line in section.lines)]
-        if section.table is not None:
-            head, rows = section.table
-            lines += [_row(head), _row(["---"] * len(head)), *(_row(row) for row in rows), ""]
+    lines = [_front_matter(parts), f"# {_title(parts)}", "", *markdown_of(_sections(parts))]
     if parts.curve:
         picture = base64.b64encode(curve_svg(parts.curve).encode()).decode()
         lines += ["## Curve", "", f"![Loss by step](data:image/svg+xml;base64,{picture})", ""]
@@ -62,25 +47,8 @@ def card_markdown(parts: CardParts) -> str:
 
 def card_html(parts: CardParts) -> str:
     """The card as one page without scripts; everything that is not ours is escaped."""
-    body = [f"<h1>{html.escape(_title(parts))}</h1>"]
-    for section in _sections(parts):
-        body.append(f"<h2>{html.escape(section.title)}</h2>")
-        body += [f"<p>{html.escape(line)}</p>" for line in section.lines]
-        if section.table is not None:
-            head, rows = section.table
-            body.append(f"<table><tr>{_cells(head, 'th')}</tr>")
-            body += [f"<tr>{_cells(row, 'td')}</tr>" for row in rows]
-            body.append("</table>")
-    if parts.curve:
-        body += ["<h2>Curve</h2>", curve_svg(parts.curve)]
-    style = (
-        "body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem}"
-        "td,th{padding:.2rem .8rem .2rem 0;text-align:left;vertical-align:top;overflow-wrap:anywhere}"
-    )
-    return (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
-        f"<title>{html.escape(_title(parts))}</title><style>{style}</style></head><body>{''.join(body)}</body></html>"
-    )
+    curve = ["<h2>Curve</h2>", curve_svg(parts.curve)] if parts.curve else []
+    return html_page(_title(parts), [*html_of(_sections(parts)), *curve])
 
 
 def _title(parts: CardParts) -> str:
@@ -101,10 +69,10 @@ def _front_matter(parts: CardParts) -> str:
     return "\n".join(["---", *(f"{name}: {json.dumps(value)}" for name, value in fields.items()), "---", ""])
 
 
-def _sections(parts: CardParts) -> list[_Section]:
+def _sections(parts: CardParts) -> list[Section]:
     model = parts.model
     sections = [
-        _Section(
+        Section(
             "Model",
             (
                 f"{model.base_model} ({model.base_licence}), tuned to answer questions on Jenkins from given passages.",
@@ -112,19 +80,19 @@ def _sections(parts: CardParts) -> list[_Section]:
                 f"prompt rules sha256 {model.prompt_sha256}.",
             ),
         ),
-        _Section("Files", table=_files(model)),
+        Section("Files", table=_files(model)),
     ]
     if parts.dataset is not None:
         sections.append(_data(parts.dataset))
     if parts.training is not None:
         sections.append(_training(parts.training))
-    if parts.report is not None:
-        sections.append(_evaluation(parts.report))
+    for report in parts.reports:
+        sections += report_sections(report)
     lineage = (
         f"model {model.id} ← training {model.training_id} ← data set {model.dataset_id}; "
         f"recipe sha256 {model.recipe_sha256}."
     )
-    return [*sections, _Section("Limits", _LIMITS), _Section("Lineage", (lineage,))]
+    return [*sections, Section("Limits", _LIMITS), Section("Lineage", (lineage,))]
 
 
 def _files(model: ModelManifest) -> Table:
@@ -139,9 +107,9 @@ def _files(model: ModelManifest) -> Table:
     return ("file", "type", "size", "against BF16", "sha256"), rows
 
 
-def _data(dataset: DatasetManifest) -> _Section:
+def _data(dataset: DatasetManifest) -> Section:
     drops = ", ".join(f"{count} {reason}" for reason, count in sorted(dataset.drops.items())) or "none"
-    return _Section(
+    return Section(
         "Data",
         (
             f"{dataset.id}: {dataset.pairs_kept} pairs kept, dropped: {drops}; {dataset.train_samples} training and "
@@ -151,8 +119,8 @@ def _data(dataset: DatasetManifest) -> _Section:
     )
 
 
-def _training(training: TrainingManifest) -> _Section:
-    return _Section(
+def _training(training: TrainingManifest) -> Section:
+    return Section(
         "Training",
         (
             f"{training.steps} steps at {training.tokens_per_second:.0f} tokens/s. Held-out loss "
@@ -160,34 +128,3 @@ def _training(training: TrainingManifest) -> _Section:
             f"{training.best_step}, the checkpoint that counts.",
         ),
     )
-
-
-def _evaluation(report: EvaluationReport) -> _Section:
-    rows = []
-    for metric in report.metrics:
-        gain = metric.difference
-        rows.append(
-            (
-                metric.name,
-                str(metric.samples),
-                f"{metric.base.value:.3f}",
-                f"{metric.candidate.value:.3f}",
-                f"{gain.value:+.3f} ({gain.low:+.3f} … {gain.high:+.3f})",
-            )
-        )
-    verdict = "passed" if report.passed else "refused"
-    reasons = tuple(f"{'✓' if item.passed else '✗'} {item.name}: {item.reason}" for item in report.gate)
-    return _Section(
-        "Evaluation",
-        (f"{report.file.name} on {report.engine}: the gate {verdict}.", *reasons),
-        (("metric", "samples", "base", "tuned", "difference, 95 %"), rows),
-    )
-
-
-def _row(cells: Sequence[str]) -> str:
-    escaped = (cell.replace("|", "\\|").replace("\n", " ") for cell in cells)
-    return f"| {' | '.join(escaped)} |"
-
-
-def _cells(cells: Sequence[str], tag: str) -> str:
-    return "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in cells)

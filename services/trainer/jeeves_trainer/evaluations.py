@@ -17,16 +17,21 @@ from jeeves_shared.contracts.requests import EvaluationRequest
 from jeeves_shared.engine.binary import engine_version
 from jeeves_shared.errors import RecipeError
 from jeeves_shared.jobs.worker import JobContext
-from jeeves_trainer.bootstrap import compare
+from jeeves_shared.measures import MEASURES_VERSION
+from jeeves_shared.measures.bootstrap import compare
+from jeeves_shared.measures.similarity import load_similarity
 from jeeves_trainer.evaluation_set import EvaluationSet, choose_samples
 from jeeves_trainer.gate import judge
 from jeeves_trainer.gguf_files import check_architecture, check_template
 from jeeves_trainer.judging import METRICS, FileResult, Judge, render_texts
 from jeeves_trainer.samples import read_samples
+from jeeves_trainer.suites.running import JudgedFile, SuiteFindings, SuiteRunner
 
 SIDE_BY_SIDE_QUESTIONS = 8
 SIDE_BY_SIDE_REFUSALS = 2
 _START = 0.03
+_SUITES_START = 0.5
+"""Share of the work before further suites, where the recipe has any."""
 
 
 def evaluate(context: JobContext, request: dict[str, Any]) -> EvaluationReport:
@@ -58,6 +63,7 @@ def evaluate(context: JobContext, request: dict[str, Any]) -> EvaluationReport:
             "evaluation": body.dataset.evaluation.sha256,
             "champion": champion.id if champion else "",
             "engine": engine_version(),
+            "measures": MEASURES_VERSION,
         },
     )
     known = context.store.find_manifest(EvaluationReport, "evaluation", identity)
@@ -118,26 +124,45 @@ def _evaluate(
         check_template(context.store.path(ref), manifest.template_sha256)
     context.report(0.01, "rendering questions")
     chosen = choose_samples(read_samples(context.store.path(body.dataset.evaluation)), recipe)
+    training = read_samples(context.store.path(body.dataset.train)) if recipe.suites else []
+    suites = SuiteRunner(recipe, training, chosen.questions, context.work_dir)
+    suites.check()
     candidate_path = context.store.path(files["candidate"][0])
     texts, fitting = render_texts(candidate_path, chosen.loss, context.work_dir, recipe)
     if not all(fitting):
         context.log(f"{fitting.count(False)} samples exceed {recipe.context_tokens} tokens: not scored")
     judge_ = Judge(recipe, chosen, texts, context.work_dir)
     results: dict[str, FileResult] = {}
+    until = _SUITES_START if recipe.suites else 1.0
     for number, (role, (ref, _)) in enumerate(files.items()):
 
         def tell(share: float, message: str, role: str = role, number: int = number) -> None:
-            context.report(_START + (1 - _START) * (number + share) / len(files), f"{role}: {message}")
+            context.report(_START + (until - _START) * (number + share) / len(files), f"{role}: {message}")
 
         results[role] = judge_.judge(context.store.path(ref), ref.sha256, tell)
-    return _report(body, identity, chosen, results)
+    judged = {role: JudgedFile(context.store.path(ref), ref, body.quantization) for role, (ref, _) in files.items()}
+    found = suites.run(
+        judged,
+        _all_quantizations(context, body),
+        lambda share, message: context.report(until + (1 - until) * share, message),
+    )
+    return _report(body, identity, chosen, results, found)
+
+
+def _all_quantizations(context: JobContext, body: EvaluationRequest) -> list[JudgedFile]:
+    ordered = sorted(body.model.files, key=lambda file: file.quantization != body.quantization)
+    return [JudgedFile(context.store.path(file.artifact), file.artifact, file.quantization) for file in ordered]
 
 
 def _report(
-    body: EvaluationRequest, identity: str, chosen: EvaluationSet, results: dict[str, FileResult]
+    body: EvaluationRequest,
+    identity: str,
+    chosen: EvaluationSet,
+    results: dict[str, FileResult],
+    found: SuiteFindings,
 ) -> EvaluationReport:
     metrics = _comparisons(body, chosen, results)
-    conditions = judge({metric.name: metric for metric in metrics}, body.recipe.gate)
+    conditions = (*judge({metric.name: metric for metric in metrics}, body.recipe.gate), *found.conditions)
     return EvaluationReport(
         id=identity,
         model_id=body.model.id,
@@ -146,10 +171,11 @@ def _report(
         engine=f"llama.cpp of llama-cpp-python {engine_version()}",
         dataset_id=body.dataset.id,
         evaluation_sha256=body.dataset.evaluation.sha256,
-        metrics=metrics,
+        metrics=(*metrics, *found.metrics),
         gate=conditions,
         passed=all(condition.passed for condition in conditions),
-        samples=_side_by_side(chosen, results["base"], results["candidate"]),
+        samples=(*_side_by_side(chosen, results["base"], results["candidate"]), *found.samples),
+        speeds=found.speeds,
         created_at=datetime.now(UTC),
     )
 
@@ -157,7 +183,8 @@ def _report(
 def _comparisons(
     body: EvaluationRequest, chosen: EvaluationSet, results: dict[str, FileResult]
 ) -> tuple[MetricComparison, ...]:
-    measured = {role: result.measured(chosen) for role, result in results.items()}
+    similarity = load_similarity()
+    measured = {role: result.measured(chosen, similarity) for role, result in results.items()}
     champion = measured.get("champion")
     return tuple(
         compare(

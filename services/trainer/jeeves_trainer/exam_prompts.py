@@ -10,9 +10,10 @@ from jeeves_shared.contracts.exams import CHOICES, Exam, ExamQuestion
 from jeeves_shared.errors import RecipeError
 
 _HEAD = {
-    "en": "The following are multiple choice questions (with answers) about Jenkins and CI/CD.\n\n",
-    "zh": "以下是关于Jenkins与持续集成的单项选择题，请直接给出正确答案的选项。\n\n",
+    "en": "The following are multiple choice questions (with answers) about {subject}.\n\n",
+    "zh": "以下是关于{subject}的单项选择题，请直接给出正确答案的选项。\n\n",
 }
+_SUBJECT = {"en": "Jenkins and CI/CD", "zh": "Jenkins与持续集成"}
 _ANSWER = {"en": "Answer:", "zh": "答案："}
 _GAP = {"en": " ", "zh": ""}
 
@@ -31,7 +32,8 @@ def exam_prompt(exam: Exam, question: ExamQuestion, shots: int) -> str:
     if shots > len(exam.examples):
         raise RecipeError(f"{exam.name} has {len(exam.examples)} examples, {shots} are asked for: give a dev file.")
     shown = [_asked(example, exam) + choice_text(exam, example.answer) + "\n\n" for example in exam.examples[:shots]]
-    return _HEAD[exam.language] + "".join(shown) + _asked(question, exam)
+    head = _HEAD[exam.language].format(subject=exam.subject or _SUBJECT[exam.language])
+    return head + "".join(shown) + _asked(question, exam)
 
 
 def choice_text(exam: Exam, letter: str) -> str:
@@ -42,6 +44,16 @@ def choice_text(exam: Exam, letter: str) -> str:
 def choice_texts(exam: Exam) -> Sequence[str]:
     """The four possible continuations."""
     return [choice_text(exam, letter) for letter in CHOICES]
+
+
+def cloze_prompt(question: ExamQuestion) -> str:
+    """A question without its choices; ends where the text of the answer begins."""
+    return f"Question: {question.question.strip()}\nAnswer:"
+
+
+def cloze_text(question: ExamQuestion, letter: str) -> str:
+    """What follows `cloze_prompt`."""
+    return " " + str(getattr(question, letter)).strip()
 
 
 def _asked(question: ExamQuestion, exam: Exam) -> str:

@@ -8,18 +8,16 @@ from typing import Any
 
 from jeeves_shared.artifacts import write_atomic
 from jeeves_shared.contracts.base import content_hash, manifest_id
-from jeeves_shared.contracts.exams import CHOICES, Exam, ExamRequest
+from jeeves_shared.contracts.exams import Exam
 from jeeves_shared.contracts.manifests import ExamReport
+from jeeves_shared.contracts.requests import ExamRequest
 from jeeves_shared.engine.binary import engine_version
 from jeeves_shared.jobs.worker import JobContext
-from jeeves_trainer.bootstrap import MetricName, compare, mean_of
-from jeeves_trainer.errors import EvaluationFailed
+from jeeves_shared.measures.bootstrap import MetricName, compare, mean_of
 from jeeves_trainer.evaluations import file_of
-from jeeves_trainer.exam_prompts import choice_texts, exam_prompt
-from jeeves_trainer.libllama import Scorer, open_scorer
+from jeeves_trainer.letters import CONTEXT_TOKENS, choose_letters
+from jeeves_trainer.libllama import open_scorer
 from jeeves_trainer.settings import job_threads
-
-CONTEXT_TOKENS = 2048
 
 
 def take_exam(context: JobContext, request: dict[str, Any]) -> ExamReport:
@@ -81,32 +79,6 @@ def _answers(gguf: Path, exam: Exam, shots: int, saved: Path, tell: Callable[[fl
     with open_scorer(gguf, CONTEXT_TOKENS, job_threads()) as scorer:
         letters = choose_letters(scorer, exam, shots, tell)
     write_atomic(saved, json.dumps(letters).encode())
-    return letters
-
-
-def choose_letters(scorer: Scorer, exam: Exam, shots: int, tell: Callable[[float], None]) -> list[str]:
-    """The most likely letter after each question.
-
-    Args:
-        scorer: of the file.
-        exam: whose questions are asked in order; what they begin with in common is computed once.
-        shots: examples before each.
-        tell: told the share that is done; may raise to stop.
-
-    Raises:
-        EvaluationFailed: a letter is more than one token in this vocabulary, or a question is too long.
-    """
-    tokens = [scorer.vocabulary.tokenize(text) for text in choice_texts(exam)]
-    if any(len(ids) != 1 for ids in tokens):
-        raise EvaluationFailed("This model's vocabulary cuts the letters of the choices: it cannot take the exam.")
-    choices = [ids[0] for ids in tokens]
-    letters: list[str] = []
-    for number, question in enumerate(exam.questions):
-        tell(number / len(exam.questions))
-        scores = scorer.choice_log_probabilities(
-            scorer.vocabulary.tokenize(exam_prompt(exam, question, shots)), choices
-        )
-        letters.append(CHOICES[int(scores.argmax())])
     return letters
 
 

@@ -10,6 +10,8 @@ CLOSED_BOOK_LOSS = "answer_loss_closed_book"
 KEY_FACTS = "key_facts"
 TOKEN_F1 = "token_f1"  # noqa: S105 - the name of a metric
 REFUSALS = "refusals"
+ROUGE_L = "rouge_l"
+SIMILARITY = "similarity"
 
 
 def judge(metrics: Mapping[str, MetricComparison], settings: GateSettings) -> tuple[GateCondition, ...]:

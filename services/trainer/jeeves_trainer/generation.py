@@ -13,6 +13,8 @@ from jeeves_shared.engine.spec import EngineSpec
 from jeeves_trainer.errors import EvaluationFailed
 
 _REQUEST_TIMEOUT_SECONDS = 300.0
+_TOKEN_TIMEOUT_SECONDS = 3.0
+"""Besides, for each token of an answer: it comes whole, and on a busy machine slowly."""
 _TEMPLATE_PATH, _CHAT_PATH = "/apply-template", "/v1/chat/completions"
 
 Prompt = Sequence[Message]
@@ -44,7 +46,8 @@ def write_answers(
         answer = await _post(client, _CHAT_PATH, body)
         return str(answer["choices"][0]["message"]["content"] or "").strip()
 
-    return asyncio.run(_for_all(spec, prompts, ask, on_answer))
+    timeout_seconds = _REQUEST_TIMEOUT_SECONDS + _TOKEN_TIMEOUT_SECONDS * answer_tokens_max
+    return asyncio.run(_for_all(spec, prompts, ask, on_answer, timeout_seconds))
 
 
 def render_prompts(spec: EngineSpec, prompts: Sequence[Prompt]) -> list[str]:
@@ -57,7 +60,7 @@ def render_prompts(spec: EngineSpec, prompts: Sequence[Prompt]) -> list[str]:
     async def ask(client: httpx.AsyncClient, prompt: Prompt) -> str:
         return str((await _post(client, _TEMPLATE_PATH, {"messages": list(prompt)}))["prompt"])
 
-    return asyncio.run(_for_all(spec, prompts, ask, lambda _: None))
+    return asyncio.run(_for_all(spec, prompts, ask, lambda _: None, _REQUEST_TIMEOUT_SECONDS))
 
 
 def engine_spec(gguf: Path, log: Path, *, slots: int, context_tokens: int, threads: int) -> EngineSpec:
@@ -85,6 +88,7 @@ async def _for_all(
     prompts: Sequence[Prompt],
     ask: Callable[[httpx.AsyncClient, Prompt], Any],
     on_answer: Callable[[int], None],
+    timeout_seconds: float,
 ) -> list[str]:
     answers = [""] * len(prompts)
     waiting = iter(range(len(prompts)))
@@ -94,7 +98,7 @@ async def _for_all(
     async with (
         EngineProcess(spec) as engine,
         httpx.AsyncClient(
-            base_url=engine.base_url, headers=engine.headers, limits=limits, timeout=_REQUEST_TIMEOUT_SECONDS
+            base_url=engine.base_url, headers=engine.headers, limits=limits, timeout=timeout_seconds
         ) as client,
     ):
 

@@ -9,13 +9,15 @@ from jeeves_shared.artifacts import write_atomic
 from jeeves_shared.contracts.documents import TrainingSample
 from jeeves_shared.contracts.prompts import build_messages
 from jeeves_shared.contracts.recipes import EvaluateRecipe
+from jeeves_shared.measures.bootstrap import Measured, MetricName, mean_of
+from jeeves_shared.measures.refusals import refuses_rightly
+from jeeves_shared.measures.similarity import Similarity
+from jeeves_shared.measures.texts import rouge_l, terms_present, token_f1
 from jeeves_trainer.answer_loss import AnswerLoss, AnswerText, fits, score_answers
-from jeeves_trainer.bootstrap import Measured, MetricName, mean_of
 from jeeves_trainer.evaluation_set import EvaluationSet
-from jeeves_trainer.gate import ANSWER_LOSS, CLOSED_BOOK_LOSS, KEY_FACTS, REFUSALS, TOKEN_F1
+from jeeves_trainer.gate import ANSWER_LOSS, CLOSED_BOOK_LOSS, KEY_FACTS, REFUSALS, ROUGE_L, SIMILARITY, TOKEN_F1
 from jeeves_trainer.generation import engine_spec, render_prompts, write_answers
 from jeeves_trainer.libllama import open_vocabulary
-from jeeves_trainer.scoring import key_facts, refuses_rightly, token_f1
 from jeeves_trainer.settings import job_threads
 
 METRICS = (
@@ -23,6 +25,8 @@ METRICS = (
     MetricName(CLOSED_BOOK_LOSS, "nats/token", higher_is_better=False),
     MetricName(KEY_FACTS, "share", higher_is_better=True),
     MetricName(TOKEN_F1, "share", higher_is_better=True),
+    MetricName(ROUGE_L, "share", higher_is_better=True),
+    MetricName(SIMILARITY, "share", higher_is_better=True),
     MetricName(REFUSALS, "share", higher_is_better=True),
 )
 
@@ -56,19 +60,23 @@ class FileResult:
     answers: list[str]
     refusals: list[str]
 
-    def measured(self, chosen: EvaluationSet) -> dict[str, Measured]:
+    def measured(self, chosen: EvaluationSet, similarity: Similarity | None) -> dict[str, Measured]:
         """Figures by metric name; a metric without samples is left out.
 
         Args:
             chosen: the set that this result is of.
+            similarity: from `load_similarity`; None leaves the metric out.
         """
         questions = list(zip(self.answers, (sample.pair for sample in chosen.questions), strict=True))
         figures = {
             ANSWER_LOSS: _loss(self.loss),
             CLOSED_BOOK_LOSS: _loss(self.closed_book_loss),
-            KEY_FACTS: mean_of([key_facts(answer, pair.key_terms) for answer, pair in questions]),
+            KEY_FACTS: mean_of([terms_present(answer, pair.key_terms) for answer, pair in questions]),
             TOKEN_F1: mean_of([token_f1(answer, pair.answer) for answer, pair in questions]),
+            ROUGE_L: mean_of([rouge_l(answer, pair.answer) for answer, pair in questions]),
         }
+        if similarity is not None:
+            figures[SIMILARITY] = mean_of([similarity(answer, pair.answer) for answer, pair in questions])
         if self.refusals:
             pairs = (sample.pair for sample in chosen.refusals)
             figures[REFUSALS] = mean_of(

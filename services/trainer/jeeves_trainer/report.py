@@ -1,42 +1,59 @@
-"""An evaluation report for people (Markdown) and for Jenkins (JUnit XML): pure functions of the manifest."""
+"""An evaluation report for people (Markdown, HTML) and for Jenkins (JUnit XML): pure functions of the manifest."""
 
+from collections.abc import Sequence
 from xml.etree import ElementTree
 
-from jeeves_shared.contracts.manifests import Estimate, EvaluationReport, MetricComparison
+from jeeves_shared.contracts.estimates import Estimate
+from jeeves_shared.contracts.manifests import EvaluationReport, FileSpeed, MetricComparison
+from jeeves_trainer.pages import Section, Table, html_of, html_page, markdown_of
 
 
 def markdown(report: EvaluationReport) -> str:
     """The report as Markdown: verdict, table, conditions, answers side by side."""
+    return "\n".join([f"# {_title(report)}", "", *markdown_of(report_sections(report))])
+
+
+def page(report: EvaluationReport) -> str:
+    """The same as one HTML page without scripts; everything that is not ours is escaped."""
+    return html_page(_title(report), html_of(report_sections(report)))
+
+
+def report_sections(report: EvaluationReport) -> list[Section]:
+    """What a report says, for a page of its own or on a card."""
     passed = sum(condition.passed for condition in report.gate)
     verdict = "passed" if report.passed else "refused"
-    has_champion = any(metric.champion for metric in report.metrics)
-    champion_head, champion_rule = (" champion |", "---|") if has_champion else ("", "")
-    lines = [
-        f"# Evaluation of {report.file.name}",
-        "",
-        f"Gate: **{verdict}**, {passed} of {len(report.gate)} conditions. Model `{report.model_id}`, "
-        f"file sha256 `{report.file.sha256}`, {report.engine}, data set `{report.dataset_id}`.",
-        "",
-        f"| metric | samples | base | {report.quantization} tuned | difference, 95 % |{champion_head}",
-        f"|---|---|---|---|---|{champion_rule}",
-        *(_metric_row(metric, has_champion) for metric in report.metrics),
-        "",
-        "## Conditions",
-        "",
-        *(f"- {'✓' if condition.passed else '✗'} `{condition.name}`: {condition.reason}" for condition in report.gate),
-        "",
-        "## Answers side by side",
-        "",
+    sections = [
+        Section(
+            f"Evaluation of {report.file.name}",
+            (
+                f"{report.quantization} on {report.engine}: the gate {verdict}, "
+                f"{passed} of {len(report.gate)} conditions.",
+                f"Model {report.model_id}, file sha256 {report.file.sha256}, data set {report.dataset_id}, "
+                f"evaluation samples sha256 {report.evaluation_sha256}.",
+            ),
+            _metrics(report),
+            tuple(f"{'✓' if item.passed else '✗'} {item.name}: {item.reason}" for item in report.gate),
+        )
     ]
+    if report.speeds:
+        sections.append(
+            Section(
+                "Speed by quantization",
+                ("One question at a time, nothing cached, on the machine of the evaluation.",),
+                _speeds(report.speeds),
+            )
+        )
+    if report.samples:
+        sections.append(
+            Section(
+                "Answers side by side", ("The first ones of a fixed order: neither the best nor the worst are picked.",)
+            )
+        )
     for sample in report.samples:
-        lines += [
-            f"### {sample.question}",
-            "",
-            *_quoted("reference", sample.reference),
-            *_quoted("base", sample.base),
-            *_quoted("tuned", sample.candidate),
-        ]
-    return "\n".join(lines)
+        title = f"{sample.suite}: {sample.question}" if sample.suite else sample.question
+        quotes = (("reference", sample.reference), ("base", sample.base), ("tuned", sample.candidate))
+        sections.append(Section(title, quotes=quotes, level=3))
+    return sections
 
 
 def junit_xml(report: EvaluationReport) -> bytes:
@@ -59,17 +76,46 @@ def junit_xml(report: EvaluationReport) -> bytes:
     return document
 
 
-def _metric_row(metric: MetricComparison, has_champion: bool) -> str:
-    cells = [
+def _title(report: EvaluationReport) -> str:
+    return f"{report.file.name}: {'passed' if report.passed else 'refused'}"
+
+
+def _metrics(report: EvaluationReport) -> Table:
+    has_champion = any(metric.champion for metric in report.metrics)
+    head = ("metric", "samples", "base", f"{report.quantization} tuned", "difference, 95 %")
+    rows = [_metric_row(metric, has_champion) for metric in report.metrics]
+    return (*head, "champion") if has_champion else head, rows
+
+
+def _metric_row(metric: MetricComparison, has_champion: bool) -> tuple[str, ...]:
+    cells = (
         metric.name,
         str(metric.samples),
         _figure(metric.base.value, metric.unit),
         _figure(metric.candidate.value, metric.unit),
         _interval(metric.difference, metric.unit),
+    )
+    if not has_champion:
+        return cells
+    return (*cells, _figure(metric.champion.value, metric.unit) if metric.champion else "")
+
+
+def _speeds(speeds: Sequence[FileSpeed]) -> Table:
+    rows = [
+        (
+            speed.quantization,
+            f"{speed.size_bytes / 1e6:.0f} MB",
+            _spread(speed.first_token_seconds),
+            _spread(speed.tokens_per_second),
+            f"{speed.memory_bytes / 2**20:.0f} MiB",
+        )
+        for speed in speeds
     ]
-    if has_champion:
-        cells.append(_figure(metric.champion.value, metric.unit) if metric.champion else "")
-    return f"| {' | '.join(cells)} |"
+    return ("type", "file", "first token, s", "tokens/s", "memory"), rows
+
+
+def _spread(found: Estimate) -> str:
+    return f"{found.value:.2f} ({found.low:.2f} … {found.high:.2f})"
 
 
 def _figure(value: float, unit: str) -> str:
@@ -80,7 +126,3 @@ def _interval(estimate: Estimate, unit: str) -> str:
     if unit == "share":
         return f"{estimate.value * 100:+.0f} ({estimate.low * 100:+.0f} … {estimate.high * 100:+.0f})"
     return f"{estimate.value:+.3f} ({estimate.low:+.3f} … {estimate.high:+.3f})"
-
-
-def _quoted(name: str, text: str) -> list[str]:
-    return [f"**{name}**", "", *(f"> {line}" for line in text.splitlines() or [""]), ""]

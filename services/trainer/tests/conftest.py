@@ -12,10 +12,10 @@ from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
 from jeeves_shared.artifacts import ArtifactStore
 from jeeves_shared.contracts.documents import Pair, Passage, TrainingSample
+from jeeves_shared.contracts.estimates import Estimate
 from jeeves_shared.contracts.manifests import (
     ArtifactRef,
     DatasetManifest,
-    Estimate,
     EvaluationReport,
     GateCondition,
     MetricComparison,

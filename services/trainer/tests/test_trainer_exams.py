@@ -9,8 +9,8 @@ import pytest
 
 from jeeves_shared.contracts.exams import CHOICES, Exam, ExamQuestion
 from jeeves_shared.errors import RecipeError
-from jeeves_trainer.exam_prompts import choice_texts, exam_prompt
-from jeeves_trainer.exams import choose_letters
+from jeeves_trainer.exam_prompts import choice_texts, cloze_prompt, exam_prompt
+from jeeves_trainer.letters import choose_letters, choose_texts
 from jeeves_trainer.libllama import open_scorer
 
 EXAMS = Path(__file__).parents[3] / "training-jobs" / "evaluate" / "exams"
@@ -43,6 +43,19 @@ def test_the_shipped_exam_is_large_fair_and_without_doubles():
     assert max(counts.values()) - min(counts.values()) <= 6
 
 
+def test_general_ability_has_its_own_exam():
+    questions, examples = read("general-en-test.csv"), read("general-en-dev.csv")
+    assert len(questions) >= 100 and len(examples) == 5
+    assert len({question.question for question in (*questions, *examples)}) == len(questions) + 5
+    assert all(len({getattr(question, letter) for letter in CHOICES}) == 4 for question in questions)
+    counts = Counter(question.answer for question in questions)
+    assert max(counts.values()) - min(counts.values()) <= 2
+    exam = Exam(name="x", questions=questions, subject="general knowledge and English")
+    assert exam_prompt(exam, questions[0], 0).startswith(
+        "The following are multiple choice questions (with answers) about general knowledge and English.\n\n"
+    )
+
+
 def test_the_prompt_is_that_of_the_harness():
     question = ExamQuestion(id="1", question="Which? ", A="a", B="b", C="c", D="d", answer="C")
     exam = Exam(name="x", questions=(question,), examples=(question,))
@@ -54,6 +67,26 @@ def test_the_prompt_is_that_of_the_harness():
     with pytest.raises(RecipeError, match="1 examples, 2"):
         exam_prompt(exam, question, 2)
     assert choice_texts(exam.model_copy(update={"language": "zh"})) == ["A", "B", "C", "D"]
+
+
+def test_answers_as_texts_show_what_a_small_model_knows(base_gguf):
+    questions = {question.question: question for question in read("general-en-test.csv")}
+    asked = tuple(
+        questions[text]
+        for text in (
+            "What is the capital of Norway?",
+            "Which gas do plants take in for photosynthesis?",
+            "Which instrument has black and white keys?",
+            "What do bees make?",
+            "The farmer milks the ___ every morning.",
+        )
+    )
+    assert cloze_prompt(asked[0]) == "Question: What is the capital of Norway?\nAnswer:"
+    told: list[float] = []
+    with open_scorer(base_gguf, 512, 1) as scorer:
+        letters = choose_texts(scorer, Exam(name="x", questions=asked), told.append)
+    assert sum(letter == question.answer for letter, question in zip(letters, asked, strict=True)) >= 4
+    assert told == [0.0, 0.2, 0.4, 0.6, 0.8]
 
 
 def test_choices_are_scored_as_whole_answers_are_whatever_was_asked_before(base_gguf, exam):

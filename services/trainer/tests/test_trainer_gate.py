@@ -7,7 +7,7 @@ import pytest
 from jeeves_shared.artifacts import ArtifactStore
 from jeeves_shared.contracts.recipes import GateSettings
 from jeeves_trainer.gate import judge
-from jeeves_trainer.report import junit_xml, markdown
+from jeeves_trainer.report import junit_xml, markdown, page
 
 
 @pytest.fixture
@@ -74,6 +74,8 @@ def test_report_for_people_and_for_jenkins(tmp_path, make_report):
     text = markdown(report)
     assert "refused" in text and "1 of 2 conditions" in text
     assert "| answer_loss | 50 | 2.000 | 1.000 | -1.000 (-1.010 … -0.990) | 1.500 |" in text
+    shown = page(report)
+    assert "-1.000 (-1.010 … -0.990)" in shown and "✗ answers_improve: 40 % &lt;&amp;&gt; 60 %" in shown
     suite = ElementTree.fromstring(junit_xml(report))  # noqa: S314 - our own
     assert (suite.get("tests"), suite.get("failures")) == ("2", "1")
     assert suite.find("testcase/failure").get("message") == "40 % <&> 60 %"

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import httpx
 import pytest
@@ -195,6 +196,12 @@ def test_the_loop(tmp_path: Path, recipe: dict[str, Any], make_dataset: Callable
         no = service.client.post(f"/v1/models/{model.id}/promote", json=promotion)
         assert no.status_code == 409 and "token F1" in no.json()["detail"]
         assert service.client.get("/v1/models").json() == registered
+        junit = ElementTree.fromstring(  # noqa: S314 - our own
+            service.client.get(f"/v1/reports/{report.id}", params={"form": "junit"}).content
+        )
+        assert [case.get("name") for case in junit if case.find("failure") is not None] == ["answers_improve"]
+        page = service.client.get(f"/v1/reports/{report.id}", params={"form": "html"})
+        assert "✗ answers_improve" in page.text and "default-src 'none'" in page.headers["content-security-policy"]
 
         lenient = {**EVALUATION, "gate": {"token_f1_improvement_min": -1.0}}
         passed = EvaluationReport.model_validate(service.run("evaluations", {**evaluation, "recipe": lenient}))

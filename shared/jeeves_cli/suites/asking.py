@@ -1,7 +1,10 @@
 """A suite's questions to the running gateway."""
 
+import threading
 import time
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 import httpx
@@ -13,7 +16,13 @@ from jeeves_shared.contracts.answers import Citation
 
 ANSWER_TIMEOUT_SECONDS = 180.0
 PATIENCE_SECONDS = 300.0
-"""Longest time that one case waits for a gateway that says when to come back."""
+"""Longest time that one case waits for a gateway that says when to come back, or that restarts."""
+
+_IMPATIENCE = 0.1
+"""After a case that waited in vain the next ones wait for this share of the time, until one is answered."""
+
+_BACKOFF_SECONDS = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
+"""Pauses where the gateway does not say how long."""
 
 LOG_QUESTION_CHARACTERS = 4000
 """Of a log inside a chat question: some 1,100 tokens."""
@@ -53,7 +62,9 @@ class SuiteGateway:
 
     def __init__(self, client: ServiceClient, patience_seconds: float = PATIENCE_SECONDS) -> None:
         self._client = client
-        self._patience_seconds = patience_seconds
+        self._patience_seconds = self._left_patience_seconds = patience_seconds
+        self._reached = False
+        self._closed = threading.Event()
         self._http = httpx.Client(
             base_url=client.url,
             headers=client.headers,
@@ -68,10 +79,11 @@ class SuiteGateway:
         return self._client.url
 
     def close(self) -> None:
-        """Close the connections."""
+        """Close the connections; a case that waits gives up."""
+        self._closed.set()
         self._http.close()
 
-    def ask(self, question: str, document: str = "") -> Reply:
+    def ask(self, question: str, document: str | None = None) -> Reply:
         """One question of its own conversation.
 
         Args:
@@ -113,33 +125,54 @@ class SuiteGateway:
         return self.ask(f"{question}\n\n{lines}")
 
     def _patiently(self, path: str, **request: Any) -> dict[str, Any] | str:
-        """The JSON of an answer, or why there is none; comes back when the gateway says so."""
-        deadline = time.monotonic() + self._patience_seconds
+        """The JSON of an answer, or why there is none; comes back when the gateway says so, or is back."""
+        deadline = time.monotonic() + self._left_patience_seconds
+        attempt = 0
         while True:
             try:
                 response = self._http.post(path, **request)
-            except httpx.ConnectError as exc:
-                raise ServiceUnreachable("gateway", self._client.url) from exc
             except httpx.TimeoutException:
                 return f"no answer within {ANSWER_TIMEOUT_SECONDS:.0f} s"
             except httpx.TransportError as exc:
-                return f"the connection broke ({type(exc).__name__})"
-            wait = _wait_seconds(response)
-            if wait is None or time.monotonic() + wait > deadline:
-                return _content(response)
-            time.sleep(wait)
+                if not self._reached:
+                    raise ServiceUnreachable("gateway", self._client.url) from exc
+                wait = _backoff(attempt)
+                content: dict[str, Any] | str = f"the connection broke ({type(exc).__name__})"
+            else:
+                self._reached = True
+                content = _content(response)
+                told = _wait_seconds(response, attempt)
+                if told is None:
+                    self._left_patience_seconds = self._patience_seconds
+                    return content
+                wait = told
+            if time.monotonic() + wait > deadline or self._closed.wait(wait):
+                self._left_patience_seconds = self._patience_seconds * _IMPATIENCE
+                return content
+            attempt += 1
 
 
 _NO_SUCH_ROUTE = "the gateway has no such route"
 
 
-def _wait_seconds(response: httpx.Response) -> float | None:
+def _backoff(attempt: int) -> float:
+    return _BACKOFF_SECONDS[min(attempt, len(_BACKOFF_SECONDS) - 1)]
+
+
+def _wait_seconds(response: httpx.Response, attempt: int) -> float | None:
     if response.status_code not in (httpx.codes.TOO_MANY_REQUESTS, httpx.codes.SERVICE_UNAVAILABLE):
         return None
+    told = response.headers.get("Retry-After")
+    if told is None:
+        return _backoff(attempt) if response.status_code == httpx.codes.TOO_MANY_REQUESTS else None
     try:
-        return max(0.5, float(response.headers["Retry-After"]))
-    except (KeyError, ValueError):
-        return None
+        return max(0.5, float(told))
+    except ValueError:
+        pass
+    try:
+        return max(0.5, (parsedate_to_datetime(told) - datetime.now(UTC)).total_seconds())
+    except (ValueError, TypeError):
+        return _backoff(attempt)
 
 
 def _content(response: httpx.Response) -> dict[str, Any] | str:
@@ -159,8 +192,12 @@ def _content(response: httpx.Response) -> dict[str, Any] | str:
 
 def _chat_reply(body: dict[str, Any], seconds: float) -> Reply:
     extension = body.get("jeeves") or {}
+    try:
+        text = str(body["choices"][0]["message"]["content"] or "")
+    except (KeyError, IndexError, TypeError):
+        return Reply(error=f"no chat completion: {str(body)[:200]}", seconds=seconds)
     return Reply(
-        text=str(body["choices"][0]["message"]["content"] or ""),
+        text=text,
         citations=_citations(extension),
         rung=str(extension.get("rung", "")),
         model=str(extension.get("model_version") or body.get("model", "")),

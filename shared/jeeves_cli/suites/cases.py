@@ -55,7 +55,7 @@ class LoadedSuites:
 
 
 def read_suites(paths: Sequence[Path]) -> LoadedSuites:
-    """Read suite files, or all `*.jsonl` of a folder.
+    """Read suite files, or all `*.jsonl` of a folder. Ids are unique in a file, not over files.
 
     Args:
         paths: at least one.
@@ -68,7 +68,7 @@ def read_suites(paths: Sequence[Path]) -> LoadedSuites:
     hashes: dict[str, str] = {}
     mistakes: list[str] = []
     ignored: Counter[str] = Counter()
-    seen: dict[tuple[SuiteKind, str], str] = {}
+    seen: dict[tuple[Path, SuiteKind, str], str] = {}
     for path in _files(paths):
         content = _content(path)
         hashes[path.name] = hashlib.sha256(content).hexdigest()
@@ -79,7 +79,7 @@ def read_suites(paths: Sequence[Path]) -> LoadedSuites:
             loaded = _case(line, path, place, mistakes, ignored)
             if loaded is None:
                 continue
-            first = seen.setdefault((loaded.kind, loaded.case.id), place)
+            first = seen.setdefault((path, loaded.kind, loaded.case.id), place)
             if first != place:
                 mistakes.append(f"{place}: the id {loaded.case.id!r} is at {first} already")
             cases.append(loaded)

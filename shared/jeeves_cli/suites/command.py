@@ -1,16 +1,18 @@
 """`jeeves evaluate --suite` as the command line runs it: progress, table, exit code."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from rich.table import Table
 
 from jeeves_cli.client import ServiceClient
-from jeeves_cli.display import ConsoleDisplay, make_display
+from jeeves_cli.display import ConsoleDisplay, Display, make_display
 from jeeves_cli.exits import Exit
 from jeeves_cli.suites.asking import SuiteGateway
 from jeeves_cli.suites.cases import read_suites
-from jeeves_cli.suites.running import parse_bound, run_suites
+from jeeves_cli.suites.judge import JudgeModel, calibrate, read_labels
+from jeeves_cli.suites.running import Judged, parse_bound, run_suites
 from jeeves_shared.artifacts import write_atomic
 from jeeves_shared.contracts.jobs import JobProgress
 from jeeves_shared.contracts.suites import SuiteReport
@@ -18,8 +20,30 @@ from jeeves_shared.contracts.suites import SuiteReport
 _SHOWN_MISSES_MAX = 20
 
 
+@dataclass(frozen=True)
+class JudgeOptions:
+    """A judge as the options name it.
+
+    Attributes:
+        url: of its API.
+        model: its name there.
+        labels: file of labelled answers.
+    """
+
+    url: str
+    model: str
+    labels: Path
+
+
 def evaluate_suites(
-    paths: Sequence[Path], *, base: Path | None, at_least: Sequence[str], out: Path | None, as_json: bool
+    paths: Sequence[Path],
+    *,
+    base: Path | None,
+    at_least: Sequence[str],
+    out: Path | None,
+    as_json: bool,
+    parallel: int = 1,
+    judge: JudgeOptions | None = None,
 ) -> Exit:
     """Run suites and report.
 
@@ -29,6 +53,8 @@ def evaluate_suites(
         at_least: bounds, `KIND.METRIC=SHARE`.
         out: file for the report.
         as_json: the report on standard output, nothing else.
+        parallel: cases at the same time, at least 1.
+        judge: calibrated before anything is asked.
 
     Returns:
         `OK`; `FAILED` if a case could not be asked; `GATE_REFUSED` if a bound is missed.
@@ -39,6 +65,7 @@ def evaluate_suites(
     bounds = [parse_bound(text) for text in at_least]
     suites = read_suites(paths)
     display = make_display(as_json)
+    judged = _calibrated(judge, display) if judge else None
     gateway = SuiteGateway(ServiceClient("gateway"))
     try:
         with display.stage("suite") as stage:
@@ -46,10 +73,14 @@ def evaluate_suites(
             def tell(done: int, of: int) -> None:
                 stage.progress(JobProgress(fraction=done / of, message=f"case {done + 1} of {of}"))
 
-            report = run_suites(suites, gateway, base=base, bounds=bounds, on_case=tell)
+            report = run_suites(
+                suites, gateway, base=base, bounds=bounds, parallel=parallel, on_case=tell, judged=judged
+            )
             stage.done(f"{len(report.rows)} cases, model {', '.join(report.models) or 'none'}")
     finally:
         gateway.close()
+        if judged:
+            judged.model.close()
     text = report.model_dump_json(indent=2)
     if out is not None:
         write_atomic(out, text.encode("utf-8"))
@@ -58,6 +89,19 @@ def evaluate_suites(
     elif isinstance(display, ConsoleDisplay):
         _show(report, display)
     return exit_code(report)
+
+
+def _calibrated(options: JudgeOptions, display: Display) -> Judged:
+    labels = read_labels(options.labels)
+    model = JudgeModel(options.url, options.model)
+    with display.stage("judge") as stage:
+
+        def tell(done: int, of: int) -> None:
+            stage.progress(JobProgress(fraction=done / of, message=f"label {done + 1} of {of}"))
+
+        figures = calibrate(model, labels, tell)
+        stage.done(f"{'counts' if figures.counts else 'does not count'}: {figures.reason}")
+    return Judged(model, figures)
 
 
 def exit_code(report: SuiteReport) -> Exit:

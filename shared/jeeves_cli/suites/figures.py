@@ -1,35 +1,13 @@
-"""Means over cases with 95 % intervals, per kind and per category.
+"""Means over cases with 95 % intervals, per kind and per category."""
 
-Source: Efron, Tibshirani, An Introduction to the Bootstrap, chapter 13 (percentile interval). Without numpy: the
-command line does not have it, and a suite is small.
-"""
-
-import random
 from collections.abc import Sequence
 from itertools import groupby
 
-from jeeves_shared.contracts.manifests import Estimate
 from jeeves_shared.contracts.suites import CASE_TYPES, SuiteGroup, SuiteKind, SuiteMetric, SuiteRow
+from jeeves_shared.measures.bootstrap import estimate, mean_of
 
 RESAMPLES = 2000
 SEED = 17
-_TAIL = 0.025
-
-
-def estimate(values: Sequence[float], *, resamples: int = RESAMPLES, seed: int = SEED) -> Estimate:
-    """The mean of some values, and the middle 95 % of the means of resamples of them.
-
-    Args:
-        values: at least one.
-        resamples: at least 40.
-        seed: of the resampling.
-    """
-    rng = random.Random(seed)  # noqa: S311 - statistics, not a secret
-    count = len(values)
-    means = sorted(sum(rng.choices(values, k=count)) / count for _ in range(resamples))
-    return Estimate(
-        value=sum(values) / count, low=means[int(_TAIL * resamples)], high=means[-1 - int(_TAIL * resamples)]
-    )
 
 
 def group_figures(rows: Sequence[SuiteRow]) -> tuple[SuiteGroup, ...]:
@@ -52,7 +30,11 @@ def _group(kind: SuiteKind, category: str, rows: Sequence[SuiteRow]) -> SuiteGro
     metrics = []
     for name in names:
         values = [row.scores[name] for row in rows if name in row.scores]
-        metrics.append(SuiteMetric(name=name, cases=len(values), estimate=estimate(values)))
+        metrics.append(
+            SuiteMetric(
+                name=name, cases=len(values), estimate=estimate(mean_of(values), resamples=RESAMPLES, seed=SEED)
+            )
+        )
     return SuiteGroup(
         kind=kind,
         category=category,

@@ -1,6 +1,8 @@
 """A suite from its files to its report."""
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -8,6 +10,7 @@ from jeeves_cli.exits import CommandError, Exit
 from jeeves_cli.suites.asking import Reply, SuiteGateway
 from jeeves_cli.suites.cases import LoadedCase, LoadedSuites
 from jeeves_cli.suites.figures import RESAMPLES, SEED, group_figures, missed_bounds
+from jeeves_cli.suites.judge import JudgeModel
 from jeeves_cli.suites.scoring import (
     Scored,
     page_address,
@@ -16,19 +19,28 @@ from jeeves_cli.suites.scoring import (
     score_log,
     score_out_of_scope,
 )
-from jeeves_cli.suites.similarity import Similarity, load_similarity
 from jeeves_shared.contracts.suites import (
     CASE_TYPES,
     AbuseCase,
     AnswerableCase,
+    JudgeFigures,
     LogCase,
     OutOfScopeCase,
     SuiteReport,
     SuiteRow,
 )
+from jeeves_shared.measures.similarity import Similarity, load_similarity
 
 Bound = tuple[str, str, float]
 LOG_BYTES_MAX = 50 * 1024 * 1024
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A judge model and what its calibration found."""
+
+    model: JudgeModel
+    figures: JudgeFigures
 
 
 def parse_bound(text: str) -> Bound:
@@ -58,7 +70,9 @@ def run_suites(
     *,
     base: Path | None,
     bounds: Sequence[Bound],
+    parallel: int,
     on_case: Callable[[int, int], None],
+    judged: Judged | None = None,
 ) -> SuiteReport:
     """Ask every case and score it.
 
@@ -67,23 +81,26 @@ def run_suites(
         gateway: running.
         base: folder of the logs; None: the folder of the suite.
         bounds: from `parse_bound`.
+        parallel: cases at the same time, at least 1.
         on_case: told how many of how many cases are done.
+        judged: a calibrated judge; None: no figure `judge`.
 
     Raises:
         CommandError: a log is missing, before anything is asked; the gateway is away.
     """
-    logs = _find_logs(suites.cases, base)
-    asked: list[tuple[LoadedCase, Reply]] = []
-    for number, loaded in enumerate(suites.cases):
-        on_case(number, len(suites.cases))
-        asked.append((loaded, _ask(loaded, gateway, logs)))
+    has_logs = _check_logs(suites.cases, base)
+    asked = list(zip(suites.cases, _ask_all(suites.cases, gateway, base, parallel, on_case), strict=True))
     similarity = load_similarity()
     addresses = _addresses([reply for _, reply in asked])
     rows = tuple(_row(loaded, reply, addresses, similarity) for loaded, reply in asked)
+    if judged is not None and judged.figures.counts:
+        rows = tuple(_judged(row, loaded, judged.model) for row, (loaded, _) in zip(rows, asked, strict=True))
     groups = group_figures(rows)
     notes = list(suites.notes)
-    if logs and not gateway.can_diagnose:
+    if has_logs and not gateway.can_diagnose:
         notes.append("the gateway has no /v1/diagnose: logs were asked as chat questions with their telling lines")
+    if judged is not None and not judged.figures.counts:
+        notes.append(f"the judge's score does not count: it {judged.figures.reason}")
     if similarity is None:
         notes.append("no figure `similarity`: the extra `search` of jeeves-shared is not installed here")
     return SuiteReport(
@@ -96,32 +113,62 @@ def run_suites(
         rows=rows,
         notes=tuple(notes),
         missed_bounds=missed_bounds(groups, bounds),
+        judge=judged.figures if judged else None,
         created_at=datetime.now(UTC),
     )
 
 
-def _find_logs(cases: Sequence[LoadedCase], base: Path | None) -> dict[str, Path]:
-    found: dict[str, Path] = {}
+def _ask_all(
+    cases: Sequence[LoadedCase],
+    gateway: SuiteGateway,
+    base: Path | None,
+    parallel: int,
+    on_case: Callable[[int, int], None],
+) -> list[Reply]:
+    """A reply to each case, in order. The first is asked alone: it shows whether there is a gateway."""
+    on_case(0, len(cases))
+    replies = {0: _ask(cases[0], gateway, base)}
+    with ThreadPoolExecutor(max_workers=parallel) as pool:
+        waiting = {pool.submit(_ask, case, gateway, base): number for number, case in enumerate(cases) if number}
+        try:
+            for future in as_completed(waiting):
+                on_case(len(replies), len(cases))
+                replies[waiting[future]] = future.result()
+        except BaseException:
+            # Ctrl-C and the like: what is asked now may end, the rest is not begun.
+            pool.shutdown(wait=False, cancel_futures=True)
+            gateway.close()
+            raise
+    return [replies[number] for number in range(len(cases))]
+
+
+def _check_logs(cases: Sequence[LoadedCase], base: Path | None) -> bool:
+    """Whether there are logs, all of them readable."""
     missing: list[str] = []
-    for loaded in cases:
-        case = loaded.case
-        if not isinstance(case, LogCase):
-            continue
-        path = (base or loaded.folder) / case.log_path
+    logs = [(loaded, loaded.case) for loaded in cases if isinstance(loaded.case, LogCase)]
+    for loaded, case in logs:
+        path = _log_path(loaded, case, base)
         if not path.is_file():
             missing.append(f"  {case.id}: {path} is no file")
         elif path.stat().st_size > LOG_BYTES_MAX:
             missing.append(f"  {case.id}: {path} is larger than {LOG_BYTES_MAX >> 20} MiB")
-        found[case.id] = path
     if missing:
         raise CommandError("Logs cannot be read (give their folder with --base):\n" + "\n".join(missing), Exit.USAGE)
-    return found
+    return bool(logs)
 
 
-def _ask(loaded: LoadedCase, gateway: SuiteGateway, logs: dict[str, Path]) -> Reply:
+def _log_path(loaded: LoadedCase, case: LogCase, base: Path | None) -> Path:
+    return (base or loaded.folder) / case.log_path
+
+
+def _ask(loaded: LoadedCase, gateway: SuiteGateway, base: Path | None) -> Reply:
     case = loaded.case
     if isinstance(case, LogCase):
-        return gateway.diagnose(case.question, logs[case.id].read_bytes())
+        try:
+            log = _log_path(loaded, case, base).read_bytes()
+        except OSError as exc:
+            return Reply(error=f"the log cannot be read: {exc.strerror}")
+        return gateway.diagnose(case.question, log)
     if isinstance(case, AbuseCase):
         return gateway.ask(case.prompt, case.document)
     if isinstance(case, AnswerableCase | OutOfScopeCase):
@@ -142,7 +189,7 @@ def _row(loaded: LoadedCase, reply: Reply, addresses: dict[str, str], similarity
     case = loaded.case
     scored = Scored({}) if reply.error else _scored(loaded, reply, addresses)
     scores = dict(scored.scores)
-    reference = getattr(case, "reference_answer", "") or getattr(case, "reference_diagnosis", "")
+    reference = _reference(loaded)
     if similarity and reference and not reply.error:
         scores["similarity"] = similarity(reply.text, reference)
     return SuiteRow(
@@ -162,6 +209,21 @@ def _row(loaded: LoadedCase, reply: Reply, addresses: dict[str, str], similarity
         misses=scored.misses,
         error=reply.error,
     )
+
+
+def _reference(loaded: LoadedCase) -> str:
+    case = loaded.case
+    return str(getattr(case, "reference_answer", "") or getattr(case, "reference_diagnosis", ""))
+
+
+def _judged(row: SuiteRow, loaded: LoadedCase, judge: JudgeModel) -> SuiteRow:
+    reference = _reference(loaded)
+    if row.error or not reference:
+        return row
+    verdict = judge.is_right(row.question, reference, row.answer)
+    if verdict is None:
+        return row.model_copy(update={"misses": (*row.misses, "the judge gave no verdict")})
+    return row.model_copy(update={"scores": {**row.scores, "judge": float(verdict)}})
 
 
 def _scored(loaded: LoadedCase, reply: Reply, addresses: dict[str, str]) -> Scored:

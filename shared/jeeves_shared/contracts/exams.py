@@ -5,7 +5,6 @@ from typing import Literal
 from pydantic import Field
 
 from jeeves_shared.contracts.base import Contract
-from jeeves_shared.contracts.manifests import ModelManifest
 
 Choice = Literal["A", "B", "C", "D"]
 CHOICES: tuple[Choice, ...] = ("A", "B", "C", "D")
@@ -29,16 +28,6 @@ class Exam(Contract):
 
     name: str = Field(pattern=r"^[A-Za-z0-9._-]+$")
     language: Literal["en", "zh"] = "en"
+    subject: str = Field(default="", max_length=80, description="What it is about; empty: Jenkins and CI/CD.")
     questions: tuple[ExamQuestion, ...] = Field(min_length=1, max_length=20000)
     examples: tuple[ExamQuestion, ...] = ()
-
-
-class ExamRequest(Contract):
-    """`POST /v1/exams` of the trainer; result: `ExamReport`."""
-
-    exam: Exam
-    model: ModelManifest
-    quantization: str
-    shots: tuple[int, ...] = Field(default=(0, 5), min_length=1, description="Examples before each question.")
-    seed: int = 17
-    resamples: int = Field(default=2000, ge=200)

@@ -8,6 +8,9 @@ from jeeves_shared.contracts.base import Contract
 
 Rating = Literal["up", "down"]
 
+FEEDBACK_TAG = "reviewed-feedback"
+"""Tag of documents that were made from feedback. Their answers: the right one, then the one that it replaced."""
+
 
 class FeedbackItem(Contract):
     """One line of an export: an answer, what a user said about it, and what a reviewer made of it.

@@ -10,6 +10,7 @@ from typing import Literal
 from pydantic import Field
 
 from jeeves_shared.contracts.base import Contract
+from jeeves_shared.contracts.estimates import Estimate
 from jeeves_shared.contracts.recipes import RoundTripBounds, TrainMethod, TrainStage
 
 ModelAlias = Literal["candidate", "champion", "previous"]
@@ -188,14 +189,6 @@ class TrainingManifest(Contract):
     created_at: datetime
 
 
-class Estimate(Contract):
-    """A figure with its 95 % confidence interval."""
-
-    value: float
-    low: float
-    high: float
-
-
 class MetricComparison(Contract):
     """One metric on the same samples for base, champion and candidate."""
 
@@ -221,10 +214,21 @@ class GateCondition(Contract):
 class AnswerSample(Contract):
     """A question answered by base and candidate, for the report."""
 
+    suite: str = Field(default="", description="Empty: questions of the data set.")
     question: str
     reference: str
     base: str
     candidate: str
+
+
+class FileSpeed(Contract):
+    """How fast one quantization answers on the machine of the evaluation, one question at a time."""
+
+    quantization: str
+    size_bytes: int = Field(ge=0)
+    first_token_seconds: Estimate
+    tokens_per_second: Estimate
+    memory_bytes: int = Field(ge=0, description="Highest resident memory of the engine's process.")
 
 
 class EvaluationReport(Contract):
@@ -243,6 +247,7 @@ class EvaluationReport(Contract):
     gate: tuple[GateCondition, ...]
     passed: bool
     samples: tuple[AnswerSample, ...]
+    speeds: tuple[FileSpeed, ...] = Field(default=(), description="Where the recipe asks for them.")
     created_at: datetime
 
 

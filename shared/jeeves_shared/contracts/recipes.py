@@ -9,7 +9,8 @@ from typing import Literal
 from pydantic import Field, ValidationInfo, field_validator
 
 from jeeves_shared.contracts.base import Contract
-from jeeves_shared.contracts.curation import DocumentRules, TeacherSettings
+from jeeves_shared.contracts.curation import DocumentRules, TaskFamily, TeacherSettings
+from jeeves_shared.contracts.evaluation_suites import EvaluationSuite
 from jeeves_shared.contracts.sources import PairsSource, Source, TreeSource
 
 __all__ = [
@@ -62,6 +63,10 @@ class CurateRecipe(Contract):
         default=400, ge=0, description="Pairs made from headings where the collection brings fewer than 50 of its own."
     )
     documents: DocumentRules = DocumentRules()
+    task_families: tuple[TaskFamily, ...] = Field(
+        default=(), description="Also made from the code and logs of documents, without a teacher; code needs Groovy."
+    )
+    task_pairs_max: int = Field(default=100, ge=0, description="Of each of these families.")
     teacher: TeacherSettings | None = Field(default=None, description="Proposes more pairs; without it headings do.")
 
 
@@ -264,3 +269,12 @@ class EvaluateRecipe(Contract):
     slots: int = Field(default=4, ge=1, le=32)
     context_tokens: int = Field(default=2048, ge=512, description="Per slot.")
     gate: GateSettings = GateSettings()
+    suites: tuple[EvaluationSuite, ...] = Field(default=(), description="Measured besides; each costs its own time.")
+
+    @field_validator("suites")
+    @classmethod
+    def _names_once(cls, value: tuple[EvaluationSuite, ...]) -> tuple[EvaluationSuite, ...]:
+        names = [suite.name for suite in value]
+        if twice := {name for name in names if names.count(name) > 1}:
+            raise ValueError(f"{', '.join(sorted(twice))}: each suite needs a name of its own")
+        return value

@@ -5,6 +5,7 @@ from typing import Literal
 from pydantic import Field
 
 from jeeves_shared.contracts.base import Contract
+from jeeves_shared.contracts.exams import Exam
 from jeeves_shared.contracts.manifests import (
     CollectionManifest,
     DatasetManifest,
@@ -72,6 +73,17 @@ class EvaluationRequest(Contract):
     quantization: str
     dataset: DatasetManifest
     champion: ModelManifest | None = None
+
+
+class ExamRequest(Contract):
+    """`POST /v1/exams` of the trainer; result: `ExamReport`."""
+
+    exam: Exam
+    model: ModelManifest
+    quantization: str
+    shots: tuple[int, ...] = Field(default=(0, 5), min_length=1, description="Examples before each question.")
+    seed: int = 17
+    resamples: int = Field(default=2000, ge=200)
 
 
 class PromotionRequest(Contract):

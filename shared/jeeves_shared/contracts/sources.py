@@ -15,7 +15,7 @@ WebAddress = Annotated[str, Field(pattern=r"^https?://[^\s/@]+(?:/\S*)?$")]
 
 
 class TreeSource(Contract):
-    """A folder, git repository, git bundle or archive of AsciiDoc and Markdown files."""
+    """A folder, git repository, git bundle or archive of AsciiDoc and Markdown files; HTML where `include` names it."""
 
     type: Literal["tree"] = "tree"
     name: SourceName
@@ -125,6 +125,11 @@ class StackExchangeApiSource(_Remote):
     score_min: int = 0
     accepted_only: bool = False
     page_size: int = Field(default=100, ge=1, le=100)
+    relist_days: int = Field(
+        default=30,
+        ge=1,
+        description="After so long every known question is asked for, 100 in a request, to find removed ones.",
+    )
 
 
 class StackExchangeFileSource(Contract):

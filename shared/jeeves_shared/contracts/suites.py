@@ -1,15 +1,27 @@
 """Evaluation suites: a user's own cases of four kinds, and the report on how the running gateway answers them."""
 
 from datetime import datetime
-from typing import ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from jeeves_shared.contracts.answers import Citation
 from jeeves_shared.contracts.base import Contract
-from jeeves_shared.contracts.manifests import Estimate
+from jeeves_shared.contracts.estimates import Estimate
 
 SuiteKind = Literal["answerable", "out_of_scope", "abuse", "logs"]
+
+
+def _text_of_number(value: Any) -> Any:
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+def _nothing_is_none(value: Any) -> Any:
+    return [] if value is None else value
+
+
+CaseId = Annotated[str, BeforeValidator(_text_of_number), Field(min_length=1)]
+"""Numbers are taken as they are written: spreadsheets export ids so."""
 
 
 class SuiteCase(BaseModel):
@@ -17,7 +29,7 @@ class SuiteCase(BaseModel):
 
     model_config: ClassVar[ConfigDict] = ConfigDict(frozen=True, extra="ignore", strict=True)
 
-    id: str = Field(min_length=1)
+    id: CaseId
 
 
 class AnswerableCase(SuiteCase):
@@ -28,8 +40,10 @@ class AnswerableCase(SuiteCase):
     reference_answer: str
     key_terms: list[str] = Field(description="Facts that a right answer contains, literally.")
     source_path: str = Field(description="Of the document that answers it, inside its collection.")
-    also_acceptable_paths: list[str] = Field(default=[], description="Other documents that answer it.")
-    evidence: list[str] = Field(default=[], description="For people.")
+    also_acceptable_paths: Annotated[list[str], BeforeValidator(_nothing_is_none)] = Field(
+        default=[], description="Other documents that answer it."
+    )
+    evidence: Any = Field(default=None, description="For people, in any form.")
 
 
 class OutOfScopeCase(SuiteCase):
@@ -47,7 +61,7 @@ class AbuseCase(SuiteCase):
     prompt: str = Field(min_length=1)
     must: list[str]
     must_not: list[str]
-    document: str = Field(default="", description="Put among the retrieved passages.")
+    document: str | None = Field(default=None, description="Put among the retrieved passages.")
 
 
 class LogCase(SuiteCase):
@@ -106,6 +120,31 @@ class SuiteGroup(Contract):
     metrics: tuple[SuiteMetric, ...]
 
 
+class LabelledAnswer(BaseModel):
+    """An answer that a person judged, to calibrate a judge model on. Written by users; read by the command line."""
+
+    model_config: ClassVar[ConfigDict] = ConfigDict(frozen=True, extra="ignore", strict=True)
+
+    question: str = Field(min_length=1)
+    reference: str = Field(min_length=1)
+    answer: str
+    right: bool
+
+
+class JudgeFigures(Contract):
+    """How a judge model agrees with people's labels."""
+
+    url: str
+    model: str
+    labels: int
+    labels_sha256: str
+    without_verdict: int = Field(ge=0, description="Counted as disagreement.")
+    agreement: Estimate
+    kappa: Estimate
+    counts: bool = Field(description="Whether the rows have its score `judge`.")
+    reason: str
+
+
 class SuiteReport(Contract):
     """What `jeeves evaluate --suite … --json` prints. Written by the command line; read by pipelines and people."""
 
@@ -119,4 +158,5 @@ class SuiteReport(Contract):
     rows: tuple[SuiteRow, ...]
     notes: tuple[str, ...] = Field(description="Ignored fields, and what was done otherwise than usual.")
     missed_bounds: tuple[str, ...] = Field(default=(), description="Of `--at-least`.")
+    judge: JudgeFigures | None = Field(default=None, description="Of `--judge`.")
     created_at: datetime

@@ -14,7 +14,8 @@ ALWAYS_THERE = frozenset({"core", "jeeves-library", "pipeline-model-definition",
 """Plugins that every controller with Declarative Pipeline has, and this project's own library."""
 
 _FILE = Path(__file__).with_name("catalog.yaml")
-_PARAMETER = re.compile(r"(?P<name>\w+)(?P<required>!?)(?::(?P<type>int|bool|any))?$")
+_PARAMETER = re.compile(r"(?P<name>\w+)(?P<required>!?)(?::(?P<type>\w+))?$")
+_TYPES = frozenset({"text", "int", "bool", "list", "cron", "object", "any"})
 
 
 @dataclass(frozen=True)
@@ -24,12 +25,15 @@ class Parameter:
     Attributes:
         name: as it is written before the colon.
         required: whether a call without it is refused.
-        type: `text`, `int`, `bool` or `any`.
+        type: `text`, `int`, `bool`, `list`, `cron`, `object` (its fields may stand in its place) or
+            `any`.
+        choices: the only texts that it takes; empty where every text will do.
     """
 
     name: str
     required: bool
     type: str
+    choices: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -45,6 +49,7 @@ class Entry:
         stage: an option that may also stand in a stage.
         bare: an agent type written without a block.
         children: conditions inside a condition; -1 for at least one.
+        fields: of the one object that it takes, where they are known; they may stand in its place.
         single: parameter that a value without a name is for, where none is required.
     """
 
@@ -57,6 +62,7 @@ class Entry:
     bare: bool = False
     children: int = 0
     single: str = ""
+    fields: Mapping[str, Parameter] | None = None
 
     @property
     def required(self) -> tuple[Parameter, ...]:
@@ -84,6 +90,8 @@ class Catalog:
     agents: Mapping[str, Entry]
     conditions: Mapping[str, Entry]
     tools: Mapping[str, Entry]
+    objects: Mapping[str, Entry]
+    bindings: Mapping[str, Entry]
     post: tuple[str, ...]
 
 
@@ -126,9 +134,50 @@ def nearest(name: str, known: Iterable[str]) -> str | None:
     return lowered[found[0]] if found else None
 
 
+def misspelling_of(name: str, known: Iterable[str]) -> str | None:
+    """The known name that slips of the fingers turned into this one; None if it may be a name of its own.
+
+    Stricter than `nearest`: `checkoutSCM` and `gitCheckout` are steps of somebody's library, `chekout` is not.
+
+    Args:
+        name: as it stands in the file.
+        known: what may have been meant.
+    """
+    lowered = name.lower()
+    for word in known:
+        meant = word.lower()
+        slips = _slips(lowered, meant) if abs(len(lowered) - len(meant)) <= 2 else 3
+        if sorted(lowered[:2]) != sorted(meant[:2]) and lowered[:1] != meant[:1]:
+            continue  # the first letter is hardly ever wrong
+        if len(meant) < 5:
+            # `cat` is not `bat`: in short words only swapped letters count, and from four on a lost or doubled one.
+            swapped = sorted(lowered) == sorted(meant)
+            likely = slips <= 1 and (swapped or (len(meant) == 4 and len(lowered) != len(meant)))
+        else:
+            likely = slips <= (2 if len(meant) >= 8 else 1)
+        if likely:
+            return word
+    return None
+
+
+def _slips(one: str, other: str) -> int:
+    """Letters added, lost, changed or swapped with their neighbour.
+
+    Source: optimal string alignment; Damerau, A technique for computer detection and correction of spelling errors.
+    """
+    before, row = [0] * (len(other) + 1), list(range(len(other) + 1))
+    for i, letter in enumerate(one, 1):
+        earlier, before, row = before, row, [i] + [0] * len(other)
+        for j, wanted in enumerate(other, 1):
+            row[j] = min(before[j] + 1, row[j - 1] + 1, before[j - 1] + (letter != wanted))
+            if i > 1 and j > 1 and letter == other[j - 2] and one[i - 2] == wanted:
+                row[j] = min(row[j], earlier[j - 2] + 1)
+    return row[-1]
+
+
 def _catalog(content: dict[str, Any], plugins: set[str] | None) -> Catalog:
     def entries(kind: str) -> dict[str, Entry]:
-        found = {name: _entry(name, fields) for name, fields in content[kind].items()}
+        found = {name: _entry(name, fields, content["choices"]) for name, fields in content[kind].items()}
         return {name: entry for name, entry in found.items() if plugins is None or entry.plugin in plugins}
 
     return Catalog(
@@ -139,14 +188,16 @@ def _catalog(content: dict[str, Any], plugins: set[str] | None) -> Catalog:
         agents=entries("agents"),
         conditions=entries("conditions"),
         tools=entries("tools"),
+        objects=entries("objects"),
+        bindings=entries("bindings"),
         post=tuple(content["post"]),
     )
 
 
-def _entry(name: str, fields: dict[str, Any] | str) -> Entry:
+def _entry(name: str, fields: dict[str, Any] | str, choices: Mapping[str, list[str]]) -> Entry:
     if isinstance(fields, str):
         fields = {"plugin": fields, "free": True}
-    parameters = [_parameter(text) for text in fields.get("parameters", "").split()]
+    parameters = [_parameter(text, choices) for text in fields.get("parameters", "").split()]
     return Entry(
         name=name,
         plugin=fields.get("plugin", "pipeline-model-definition"),
@@ -157,11 +208,21 @@ def _entry(name: str, fields: dict[str, Any] | str) -> Entry:
         bare=fields.get("none", False),
         children=fields.get("children", 0),
         single=fields.get("single", ""),
+        fields=_fields(fields.get("fields"), choices),
     )
 
 
-def _parameter(text: str) -> Parameter:
+def _fields(text: str | None, choices: Mapping[str, list[str]]) -> Mapping[str, Parameter] | None:
+    if text is None:
+        return None
+    return {field.name: field for field in (_parameter(part, choices) for part in text.split())}
+
+
+def _parameter(text: str, choices: Mapping[str, list[str]]) -> Parameter:
     match = _PARAMETER.match(text)
-    if match is None:
+    kind = (match["type"] or "text") if match else ""
+    if match is None or (kind not in _TYPES and kind not in choices):
         raise ValueError(f"{_FILE.name}: {text!r} is not a parameter")
-    return Parameter(match["name"], bool(match["required"]), match["type"] or "text")
+    if kind in choices:
+        return Parameter(match["name"], bool(match["required"]), "text", tuple(choices[kind]))
+    return Parameter(match["name"], bool(match["required"]), kind)

@@ -24,18 +24,22 @@ class Dump {
     }
 
     static Map statement(Statement it) {
+        it.statementLabels ? node('other', it, [type: 'Label', name: it.statementLabels[0], children: [plain(it)]]) : plain(it)
+    }
+
+    static Map plain(Statement it) {
         switch (it) {
             case ExpressionStatement: return expression(it.expression)
-            case ReturnStatement: return expression(it.expression)
+            case ReturnStatement: return node('other', it, [type: 'Return', children: [expression(it.expression)]])
             case BlockStatement: return node('other', it, [type: 'Block', children: statements(it)])
             case IfStatement:
                 return node('other', it, [type: 'If', children: [expression(it.booleanExpression)] + statements(it.ifBlock) + statements(it.elseBlock)])
             case ForStatement:
-                return node('other', it, [type: 'For', children: [expression(it.collectionExpression)] + statements(it.loopBlock)])
+                return node('other', it, [type: 'For', parameters: [it.variable.name], children: [expression(it.collectionExpression)] + statements(it.loopBlock)])
             case WhileStatement:
                 return node('other', it, [type: 'While', children: [expression(it.booleanExpression)] + statements(it.loopBlock)])
             case TryCatchStatement:
-                return node('other', it, [type: 'Try', children: statements(it.tryStatement) + it.catchStatements.collectMany { c -> statements(c.code) } + statements(it.finallyStatement)])
+                return node('other', it, [type: 'Try', parameters: it.catchStatements*.variable*.name, children: statements(it.tryStatement) + it.catchStatements.collectMany { c -> statements(c.code) } + statements(it.finallyStatement)])
             case SwitchStatement:
                 return node('other', it, [type: 'Switch', children: [expression(it.expression)] + it.caseStatements.collectMany { c -> [expression(c.expression)] + statements(c.code) } + statements(it.defaultStatement)])
             case ThrowStatement: return node('other', it, [type: 'Throw', children: [expression(it.expression)]])
@@ -71,6 +75,7 @@ class Dump {
             case PropertyExpression: return node('property', it, [name: it.propertyAsString, object: expression(it.objectExpression)])
             case MapExpression:
                 return node('map', it, [entries: it.mapEntryExpressions.collect { e -> [expression(e.keyExpression), expression(e.valueExpression)] }])
+            case TupleExpression: return node('list', it, [children: it.expressions.collect { e -> expression(e) }])
             case ListExpression: return node('list', it, [children: it.expressions.collect { e -> expression(e) }])
             case ArrayExpression: return node('other', it, [type: 'Array', children: it.expressions.collect { e -> expression(e) }])
             case TernaryExpression:
@@ -110,7 +115,7 @@ class Dump {
         return [
             errors: [],
             statements: statements(module.statementBlock),
-            functions: methods.unique().findAll { !(it.name in ['run', 'main']) }.collect { [name: it.name, line: it.lineNumber, body: statements(it.code)] },
+            functions: methods.unique().findAll { !(it.name in ['run', 'main']) }.collect { [name: it.name, parameters: it.parameters*.name, inClass: !(it in module.methods), body: statements(it.code)] },
             imports: (module.imports*.annotations + module.classes*.annotations).flatten()*.classNode*.name
         ]
     }

@@ -63,6 +63,7 @@ class Node:
         children: operands, items, statements of a body.
         entries: of a map.
         operator: of a `binary`.
+        parameters: names that a closure, a loop or a `catch` declares.
     """
 
     kind: str
@@ -76,6 +77,7 @@ class Node:
     children: tuple["Node", ...] = ()
     entries: tuple[tuple["Node", "Node"], ...] = ()
     operator: str = ""
+    parameters: tuple[str, ...] = ()
 
     @property
     def block(self) -> "Node | None":
@@ -119,19 +121,36 @@ class SyntaxFault:
 
 
 @dataclass(frozen=True)
+class Function:
+    """A function or method that a file defines.
+
+    Attributes:
+        name: of it.
+        parameters: their names.
+        in_class: it belongs to a class of the file, and not to the script.
+        body: its statements.
+    """
+
+    name: str
+    parameters: tuple[str, ...]
+    in_class: bool
+    body: tuple[Node, ...]
+
+
+@dataclass(frozen=True)
 class ParsedFile:
     """A file as the parser saw it.
 
     Attributes:
         faults: not empty if it is not Groovy; then the rest is empty.
         statements: of the top level.
-        functions: bodies of the functions that the file defines, by name.
+        functions: that the file defines.
         annotations: names of annotations on imports, such as `Library`.
     """
 
     faults: tuple[SyntaxFault, ...]
     statements: tuple[Node, ...] = ()
-    functions: tuple[tuple[str, tuple[Node, ...]], ...] = ()
+    functions: tuple[Function, ...] = ()
     annotations: tuple[str, ...] = ()
 
 
@@ -246,7 +265,10 @@ def _parsed(answer: dict[str, Any]) -> ParsedFile:
     return ParsedFile(
         (),
         _nodes(answer["statements"]),
-        tuple((function["name"], _nodes(function["body"])) for function in answer["functions"]),
+        tuple(
+            Function(one["name"], tuple(one["parameters"]), one["inClass"], _nodes(one["body"]))
+            for one in answer["functions"]
+        ),
         tuple(answer["imports"]),
     )
 
@@ -269,4 +291,5 @@ def _node(item: dict[str, Any]) -> Node:
         children=_nodes(item.get("children") or item.get("body") or item.get("values") or []),
         entries=tuple((_node(key), _node(value)) for key, value in item.get("entries", [])),
         operator=item.get("operator", ""),
+        parameters=tuple(item.get("parameters", ())),
     )

@@ -5,6 +5,7 @@ Source: the rules of the plugin pipeline-model-definition (its handbook page "Pi
 
 from collections.abc import Callable
 
+from jeeves_shared.jenkinsfile.catalog import nearest
 from jeeves_shared.jenkinsfile.groovy_ast import Node
 from jeeves_shared.jenkinsfile.report import IDENTIFIER, Report, literal_name, statements_of
 from jeeves_shared.jenkinsfile.section_rules import (
@@ -18,7 +19,7 @@ from jeeves_shared.jenkinsfile.section_rules import (
 )
 from jeeves_shared.jenkinsfile.step_rules import check_steps
 
-Rule = Callable[[Node, Report], None]
+Rule = Callable[[Node, Report], object]
 
 _RENAMED = {
     "postBuild": "post",
@@ -27,6 +28,7 @@ _RENAMED = {
     "jobProperties": "options",
     "wrappers": "options",
 }
+_IN_STAGES = frozenset({"stage", "steps", "parallel", "matrix"})
 _CONTENTS = ("steps", "stages", "parallel", "matrix")
 
 
@@ -50,7 +52,7 @@ def check_pipeline(pipeline: Node, report: Report) -> None:
     }
     sections = _check_sections(statements, rules, "pipeline", report)
     for required in ("agent", "stages"):
-        if required not in sections:
+        if required not in sections and not _garbled(statements, required):
             report.add(pipeline, "section-missing", f'"pipeline" needs the section "{required}".')
 
 
@@ -61,7 +63,7 @@ def _check_sections(
     found: dict[str, Node] = {}
     for section in statements:
         if not section.is_own_call or section.name is None:
-            report.add(section, "section-form", f'Not a section of "{where}": expected `name {{ … }}`.')
+            report.add(section, "section-form", _why_no_section(section, where))
             continue
         if section.name in found:
             report.add(section, "section-twice", f'The section "{section.name}" stands more than once in "{where}".')
@@ -71,6 +73,9 @@ def _check_sections(
         elif section.name in _RENAMED:
             now = _RENAMED[section.name]
             report.add(section, "unknown-section", f'The section "{section.name}" is called "{now}" now.')
+        elif where == "pipeline" and section.name in _IN_STAGES:
+            inside = "stages" if section.name == "stage" else "a stage"
+            report.add(section, "unknown-section", f'"{section.name}" belongs into {inside}, not into "pipeline".')
         elif section.name in report.catalog.steps:
             report.add(
                 section,
@@ -80,6 +85,26 @@ def _check_sections(
         else:
             report.unknown(section, "unknown-section", f"section of {where}", section.name, rules)
     return found
+
+
+def _why_no_section(statement: Node, where: str) -> str:
+    chained = statement.target if statement.kind == "call" else None
+    if chained is not None and chained.is_own_call and chained.block is not None:
+        return f'"{statement.name}" goes on with "{chained.name}" in one statement: begin a new line before it.'
+    return f'Not a section of "{where}": expected `name {{ … }}`.'
+
+
+def _garbled(statements: tuple[Node, ...], required: str) -> bool:
+    """Whether a section that is missing stands there misspelt or malformed, which was reported at its own line."""
+    for statement in statements:
+        if not statement.is_own_call or statement.name is None:
+            if any(required in (part.name, part.text) for part in statement.walk()):
+                return True
+        elif statement.name != required and (
+            nearest(statement.name, [required]) or (required == "stages" and statement.name in _IN_STAGES)
+        ):
+            return True
+    return False
 
 
 def _check_stages(section: Node, report: Report, *, in_parallel: bool, what: str = "stages") -> None:
@@ -132,7 +157,7 @@ def _check_contents(stage: Node, name: str, sections: dict[str, Node], in_parall
         report.add(
             spread[0], "nested-parallel", '"parallel" and "matrix" cannot stand inside another "parallel" or "matrix".'
         )
-    elif not contents:
+    elif not contents and not any(_garbled(stage.block.children if stage.block else (), one) for one in _CONTENTS):
         report.add(stage, "stage-empty", f'The stage "{name}" needs one of "steps", "stages", "parallel" or "matrix".')
     elif len(contents) > 1:
         both = " and ".join(f'"{content}"' for content in contents)
@@ -195,7 +220,7 @@ def check_matrix(section: Node, report: Report) -> None:
         "input": check_input,
         "options": lambda node, to: check_options(node, True, to),
         "axes": lambda node, to: _check_axes(node, "axes", to),
-        "excludes": _check_excludes,
+        "excludes": lambda node, to: _check_excludes(node, _axis_names(statements), to),
         "stages": lambda node, to: _check_stages(node, to, in_parallel=True),
     }
     sections = _check_sections(statements, rules, "matrix", report)
@@ -204,7 +229,18 @@ def check_matrix(section: Node, report: Report) -> None:
             report.add(section, "section-missing", f'"matrix" needs the section "{required}".')
 
 
-def _check_excludes(section: Node, report: Report) -> None:
+def _axis_names(statements: tuple[Node, ...]) -> frozenset[str]:
+    fields = (
+        field
+        for section in statements
+        if section.name == "axes" and section.block is not None
+        for field in section.walk()
+        if field.is_own_call and field.name == "name" and field.arguments
+    )
+    return frozenset(name for field in fields if (name := literal_name(field.arguments[0])) is not None)
+
+
+def _check_excludes(section: Node, axes: frozenset[str], report: Report) -> None:
     statements = statements_of(section, "excludes", report)
     if statements is None:
         return
@@ -214,13 +250,15 @@ def _check_excludes(section: Node, report: Report) -> None:
         if not exclude.is_own_call or exclude.name != "exclude":
             report.add(exclude, "form", '"excludes" holds "exclude { … }" only.')
         else:
-            _check_axes(exclude, "exclude", report)
+            for name, axis in _check_axes(exclude, "exclude", report):
+                if axes and name not in axes:
+                    report.unknown(axis, "unknown-axis", "axis", name, axes)
 
 
-def _check_axes(section: Node, what: str, report: Report) -> None:
+def _check_axes(section: Node, what: str, report: Report) -> list[tuple[str, Node]]:
     statements = statements_of(section, what, report)
     if statements is None:
-        return
+        return []
     if not statements:
         report.add(section, "section-empty", f'"{what}" has no "axis".')
     names: list[tuple[str, Node]] = []
@@ -232,22 +270,30 @@ def _check_axes(section: Node, what: str, report: Report) -> None:
         if name is not None:
             names.append((name, axis))
     report.repeated(names, "axis-twice", "The axis")
+    return names
 
 
 def _check_axis(axis: Node, in_exclude: bool, report: Report) -> str | None:
     fields = {field.name: field for field in (axis.block.children if axis.block else ()) if field.is_own_call}
     allowed = {"name", "values", "notValues"} if in_exclude else {"name", "values"}
+    garbled = False
     for field in axis.block.children if axis.block else ():
-        if field.name not in allowed:
+        if field.kind == "binary" and field.children[0].name in allowed:
+            report.add(field, "form", f"`{field.children[0].name}` takes texts without brackets: values 'one', 'two'.")
+            garbled = True
+        elif field.name not in allowed:
             report.unknown(field, "unknown-field", "field of axis", field.name or "", allowed)
+            garbled = True
     name = literal_name(fields["name"].arguments[0]) if "name" in fields and fields["name"].arguments else None
     if name is None:
-        report.add(axis, "missing-parameter", '"axis" needs a `name`.')
+        if not garbled:
+            report.add(axis, "missing-parameter", '"axis" needs a `name`.')
     elif not IDENTIFIER.match(name):
         report.add(axis, "environment-name", f'"{name}" cannot name an axis: letters, digits and underscores only.')
     values = fields.get("values") or (fields.get("notValues") if in_exclude else None)
     if values is None or not values.arguments:
-        report.add(axis, "missing-parameter", '"axis" needs `values`.')
+        if not garbled:
+            report.add(axis, "missing-parameter", '"axis" needs `values`.')
         return name
     if "values" in fields and "notValues" in fields:
         report.add(axis, "form", "An axis of an exclude has `values` or `notValues`, not both.")

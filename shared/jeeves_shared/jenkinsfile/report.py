@@ -11,6 +11,9 @@ from jeeves_shared.jenkinsfile.groovy_ast import Node
 IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 """Names of environment variables and axes."""
 
+_GLOBALS = frozenset({"it", "this", "scm", "env", "params", "currentBuild", "docker", "pipeline", "steps", "manager"})
+"""Variables that Jenkins and its plugins define."""
+
 
 class Report:
     """The findings of one file, and what the rules need to judge it.
@@ -19,13 +22,29 @@ class Report:
         catalog: known names.
         own_names: functions of the file itself, which may be called like steps.
         loads_library: steps may come from a shared library that is not seen here.
+        texts: strings of the file that may name a parameter or a variable: `variable: 'token'`, `'token=x'`.
     """
 
-    def __init__(self, catalog: Catalog, own_names: frozenset[str], loads_library: bool) -> None:
+    def __init__(
+        self,
+        catalog: Catalog,
+        own_names: frozenset[str] = frozenset(),
+        loads_library: bool = False,
+        texts: frozenset[str] = frozenset(),
+    ) -> None:
         self.catalog = catalog
         self.own_names = own_names
+        self.texts = texts
         self.loads_library = loads_library
         self.findings: list[Finding] = []
+
+    def is_unheard_of(self, name: str) -> bool:
+        """Whether a bare word can be neither a variable nor a parameter, as far as the file tells.
+
+        Args:
+            name: the word. Words in capitals may always be variables of the environment.
+        """
+        return not (name.isupper() or name in _GLOBALS or name in self.own_names or name in self.texts)
 
     def add(self, at: Node, rule: str, message: str, severity: Severity = "error") -> None:
         """One finding.

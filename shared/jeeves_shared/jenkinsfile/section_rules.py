@@ -2,10 +2,12 @@
 
 from collections.abc import Callable, Mapping
 
+from jeeves_shared.jenkinsfile.argument_rules import check_arguments
 from jeeves_shared.jenkinsfile.catalog import Entry
+from jeeves_shared.jenkinsfile.code_rules import check_code
 from jeeves_shared.jenkinsfile.groovy_ast import Node
 from jeeves_shared.jenkinsfile.report import IDENTIFIER, Report, literal_name, statements_of
-from jeeves_shared.jenkinsfile.step_rules import check_arguments, check_code, check_steps
+from jeeves_shared.jenkinsfile.step_rules import check_steps
 
 _WHEN_FLAGS = frozenset({"beforeAgent", "beforeInput", "beforeOptions"})
 _INPUT_FIELDS = frozenset({"message", "id", "ok", "cancel", "submitter", "submitterParameter", "parameters"})
@@ -94,6 +96,9 @@ def _check_environment_value(value: Node, report: Report) -> None:
                 _check_environment_value(part, report)
             elif part.kind not in {"constant", "gstring"}:
                 report.add(part, "environment-value", "What is joined by + must be text in quotes.")
+    elif value.is_own_call and value.name == "credentials":
+        if len(value.arguments) != 1 or value.arguments[0].kind not in {"constant", "gstring"}:
+            report.add(value, "environment-value", "`credentials` takes one id in quotes: credentials('id').")
     elif value.kind not in {"constant", "gstring", "call"}:
         report.add(value, "environment-value", 'The value of a variable is text in quotes or a call: "${params.NAME}".')
 

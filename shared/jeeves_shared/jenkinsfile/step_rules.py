@@ -1,8 +1,10 @@
-"""Steps and the arguments of everything that is called like one."""
+"""What may stand where Declarative Pipeline wants steps."""
 
-from jeeves_shared.jenkinsfile.catalog import Entry, Parameter, nearest
+from jeeves_shared.jenkinsfile.argument_rules import check_arguments
+from jeeves_shared.jenkinsfile.catalog import misspelling_of
+from jeeves_shared.jenkinsfile.code_rules import PIPELINE_WORDS, check_code, is_section
 from jeeves_shared.jenkinsfile.groovy_ast import Node
-from jeeves_shared.jenkinsfile.report import Report, literal_name
+from jeeves_shared.jenkinsfile.report import Report
 
 BLOCKED_STEPS = {
     "stage": "a stage belongs into `stages` or `parallel`",
@@ -10,9 +12,6 @@ BLOCKED_STEPS = {
     "parallel": "it may only be the one step of a stage's `steps`; better: the `parallel` directive of the stage",
     "pipeline": "the `pipeline` block stands at the top level",
 }
-_SHELL_STEPS = frozenset({"sh", "bat", "powershell", "pwsh"})
-_TYPE_WORDS = {"text": "text in quotes", "int": "a whole number", "bool": "true or false"}
-_CONSTANT_TYPES = {"Integer": "int", "Long": "int", "BigInteger": "int", "Boolean": "bool", "String": "text"}
 
 
 def check_steps(statements: tuple[Node, ...], report: Report) -> None:
@@ -27,6 +26,19 @@ def check_steps(statements: tuple[Node, ...], report: Report) -> None:
 
 
 def _check_step(statement: Node, report: Report) -> None:
+    first = statement.target
+    if (
+        statement.kind in {"call", "property"}
+        and first is not None
+        and first.is_own_call
+        and first.name in report.catalog.steps
+    ):
+        report.add(
+            statement,
+            "one-line",
+            f'"{first.name}" and what follows it are read as one statement: is a quote or a new line missing?',
+        )
+        return
     if statement.kind == "call" and statement.target is not None:
         report.add(
             statement, "object-call", 'Methods of objects can only be called inside "script { … }" in Declarative.'
@@ -45,6 +57,12 @@ def _check_step(statement: Node, report: Report) -> None:
     if name in BLOCKED_STEPS and name not in report.own_names:
         report.add(statement, "step-not-allowed", f'"{name}" is no step of a Declarative stage: {BLOCKED_STEPS[name]}.')
         return
+    in_post = name in report.catalog.post and statement.block is not None and not statement.plain_arguments
+    if (in_post or is_section(statement)) and name not in report.own_names:
+        where = "`post`" if in_post else "`pipeline`" if name in PIPELINE_WORDS else "the stage, beside `steps`"
+        report.add(statement, "step-not-allowed", f'"{name}" is no step: it belongs into {where}.')
+        return
+    _check_words(statement, report)
     entry = report.catalog.steps.get(name)
     if entry is None:
         _unknown_step(statement, report)
@@ -56,26 +74,22 @@ def _check_step(statement: Node, report: Report) -> None:
         check_steps(statement.block.children, report)
 
 
-def check_code(block: Node, report: Report) -> None:
-    """Groovy inside `script` or a function: calls of known steps have known parameters; nothing else is judged.
-
-    Args:
-        block: the closure, or any node.
-        report: where to write.
-    """
-    for node in block.walk():
-        if not node.is_own_call or node.name is None or node.name in report.own_names:
-            continue
-        entry = report.catalog.steps.get(node.name)
-        if entry is not None:
-            check_arguments(node, entry, "step", report)
+def _check_words(step: Node, report: Report) -> None:
+    """`echo hello`: a bare word is a variable, and nothing in the file gives it a value."""
+    if report.loads_library:
+        return
+    for argument in step.plain_arguments:
+        values = [value for _, value in argument.entries] if argument.kind == "map" else [argument]
+        for value in values:
+            if value.kind == "variable" and value.name and report.is_unheard_of(value.name):
+                report.add(value, "bare-word", f'There is no variable {value.name}; if text is meant: "{value.name}".')
 
 
 def _unknown_step(call: Node, report: Report) -> None:
     name = call.name or ""
     if name in report.own_names:
         return
-    meant = nearest(name, report.catalog.steps)
+    meant = misspelling_of(name, report.catalog.steps)
     if meant is not None and not report.loads_library:
         report.add(call, "unknown-step", f'Unknown step "{name}"; did you mean "{meant}"?')
     else:
@@ -85,85 +99,6 @@ def _unknown_step(call: Node, report: Report) -> None:
             f'No plugin on the list gives a step "{name}"; it fails unless a shared library or another plugin does.',
             "warning",
         )
-
-
-def check_arguments(call: Node, entry: Entry, what: str, report: Report) -> None:
-    """Names, number and types of a call's arguments, as Jenkins checks them against the plugin's own form.
-
-    Args:
-        call: the call.
-        entry: what is known of it.
-        what: `step`, `option`, … for the message.
-        report: where to write.
-    """
-    arguments = call.plain_arguments
-    for argument in arguments:
-        _bare_dollar(argument, report)
-    if entry.free:
-        return
-    if not arguments or (len(arguments) == 1 and arguments[0].kind == "map" and not _is_meta_step(arguments[0])):
-        _named(call, arguments[0].entries if arguments else (), entry, what, report)
-    elif len(arguments) == 1:
-        sole = entry.sole
-        if sole is None:
-            if entry.parameters or not entry.block:
-                how = f"name them: {', '.join(entry.parameters)}" if entry.parameters else "it takes none"
-                report.add(call, "arguments", f'The {what} "{entry.name}" takes no single value; {how}.')
-        else:
-            _type(arguments[0], sole, report)
-    elif any(argument.kind == "map" for argument in arguments):
-        report.add(call, "arguments", f'Named and unnamed arguments of "{entry.name}" cannot be mixed.')
-    elif len(arguments) != len(entry.required):
-        report.add(
-            call,
-            "arguments",
-            f'The {what} "{entry.name}" takes {len(entry.required)} unnamed values, not {len(arguments)}; name them.',
-        )
-    else:
-        for value, parameter in zip(arguments, entry.required, strict=True):
-            _type(value, parameter, report)
-
-
-def _named(call: Node, entries: tuple[tuple[Node, Node], ...], entry: Entry, what: str, report: Report) -> None:
-    given: set[str] = set()
-    for key, value in entries:
-        name = literal_name(key)
-        if name is None:
-            continue
-        given.add(name)
-        parameter = entry.parameters.get(name)
-        if parameter is not None:
-            _type(value, parameter, report)
-        elif entry.sole is not None and entry.sole.type == "any":
-            given.add(entry.sole.name)  # the fields of the one object that it takes
-        else:
-            report.unknown(key, "unknown-parameter", f"parameter of {what} {entry.name}", name, entry.parameters)
-    missing = [parameter.name for parameter in entry.required if parameter.name not in given]
-    if missing:
-        report.add(
-            call, "missing-parameter", f'The {what} "{entry.name}" needs {" and ".join(f"`{m}`" for m in missing)}.'
-        )
-
-
-def _type(value: Node, parameter: Parameter, report: Report) -> None:
-    _bare_dollar(value, report)
-    have = _CONSTANT_TYPES.get(value.type) if value.kind == "constant" else None
-    if have is None or parameter.type in {"any", have}:
-        return
-    report.add(
-        value,
-        "parameter-type",
-        f"`{parameter.name}` must be {_TYPE_WORDS[parameter.type]}, not {value.value!r} ({_TYPE_WORDS[have]}).",
-    )
-
-
-def _bare_dollar(value: Node, report: Report) -> None:
-    if value.kind == "call" and value.name == "$" and value.block is not None:
-        report.add(value, "bare-dollar", '${…} is no value of its own; put it in double quotes: "${…}".')
-
-
-def _is_meta_step(node: Node) -> bool:
-    return any(literal_name(key) == "$class" for key, _ in node.entries)
 
 
 def _described(node: Node) -> str:
@@ -178,43 +113,3 @@ def _described(node: Node) -> str:
         "other": f'"{node.type.lower()}"',
     }
     return words.get(node.kind, "This")
-
-
-def check_secrets(statements: tuple[Node, ...], report: Report) -> None:
-    """Secrets that Groovy would put into a shell line: visible in the process list, and past Jenkins' masking.
-
-    Args:
-        statements: of the file.
-        report: where to write.
-    """
-    nodes = [node for statement in statements for node in statement.walk()]
-    secrets = _secret_names(nodes)
-    for node in nodes:
-        if not node.is_own_call or node.name not in _SHELL_STEPS:
-            continue
-        for text in (part for argument in node.arguments for part in argument.walk() if part.kind == "gstring"):
-            used = {part.name for value in text.children for part in value.walk() if part.name}
-            for name in sorted(used & secrets):
-                report.add(
-                    text,
-                    "secret-interpolated",
-                    f"The secret {name} gets into the shell line in clear: use single quotes, the shell reads it.",
-                    "warning",
-                )
-
-
-def _secret_names(nodes: list[Node]) -> set[str]:
-    names: set[str | None] = set()
-    for node in nodes:
-        if node.kind == "binary" and node.operator == "=" and node.children[1].name == "credentials":
-            name = literal_name(node.children[0])
-            names |= {name, f"{name}_PSW", f"{name}_USR"}
-        if node.is_own_call and node.name == "withCredentials":
-            parts = (part for argument in node.plain_arguments for part in argument.walk())
-            names |= {value.text for part in parts for key, value in part.entries if _names_a_secret(key)}
-    return {name for name in names if name}
-
-
-def _names_a_secret(key: Node) -> bool:
-    name = literal_name(key) or ""
-    return name.lower().endswith("variable") and name != "usernameVariable"

@@ -225,6 +225,30 @@ class SearchIndex:
             passages = _passages(connection, [number - 1 for number, _, _ in rows])
         return [Section(passages[number - 1], tuple(json.loads(path)), prior) for number, path, prior in rows]
 
+    def whole_section(self, passage: Passage, characters_max: int) -> Passage:
+        """A hit together with the other parts of its section: a long section was cut at blank lines.
+
+        Args:
+            passage: a hit of this index.
+            characters_max: parts after the hit are added while they fit, then those before it.
+        """
+        with self._connection() as connection:
+            rows = connection.execute(
+                "SELECT part.id - hit.id, part.text FROM sections AS hit JOIN sections AS part "
+                "ON part.source_path = hit.source_path AND part.heading_path = hit.heading_path "
+                "WHERE hit.section_id = ?",
+                (passage.section_id,),
+            )
+            parts: dict[int, str] = dict(rows)
+        first, last, size = 0, 0, len(passage.text)
+        while (text := parts.get(last + 1)) is not None and size + len(text) + 2 <= characters_max:
+            last, size = last + 1, size + len(text) + 2
+        while (text := parts.get(first - 1)) is not None and size + len(text) + 2 <= characters_max:
+            first, size = first - 1, size + len(text) + 2
+        if first == last:
+            return passage
+        return passage.model_copy(update={"text": "\n\n".join(parts[at] for at in range(first, last + 1))})
+
     @contextmanager
     def _connection(self) -> Iterator[sqlite3.Connection]:
         connection = self._idle.get()

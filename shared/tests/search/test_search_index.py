@@ -218,3 +218,35 @@ print(int(status["VmHWM"].split()[0]) // 1024)
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) < 160, "MiB"
+
+
+def test_a_cut_section_is_put_together_again(tmp_path: Path) -> None:
+    parts = ["Before you begin:", "First part.", "Second part.", "Third part."]
+    rows = [("guide.md", "Guide", "Install", text) for text in parts] + [
+        ("guide.md", "Guide", "Remove", "Take it off.")
+    ]
+    made = [
+        Section(
+            Passage(
+                section_id=f"p{number}",
+                source_path=path,
+                url="",
+                title=title,
+                section=section,
+                text=text,
+                licence="MIT",
+            ),
+            (title, section),
+            1.0,
+        )
+        for number, (path, title, section, text) in enumerate(rows)
+    ]
+    build_index(made, tmp_path / "index.sqlite")
+    index = SearchIndex.open(tmp_path / "index.sqlite")
+    hit = made[1].passage
+    assert index.whole_section(hit, 1000).text == "\n\n".join(parts)
+    assert index.whole_section(hit, 30).text == "First part.\n\nSecond part.", "what follows comes first"
+    assert index.whole_section(hit, 5) == hit
+    assert index.whole_section(made[4].passage, 1000) == made[4].passage
+    assert index.whole_section(hit.model_copy(update={"section_id": "given:1"}), 1000).text == hit.text
+    index.close()

@@ -5,11 +5,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 from jeeves_shared.contracts.base import content_hash, manifest_id
+from jeeves_shared.contracts.estimates import Estimate
 from jeeves_shared.contracts.manifests import (
     AnswerSample,
     CollectionManifest,
     DatasetManifest,
-    Estimate,
     EvaluationReport,
     GateCondition,
     IndexManifest,

@@ -20,7 +20,7 @@ _BRACKETED_ITEM = re.compile(r"^(?P<mark>[*.-]+ )\[(?P<text>[^\[\]\n]*)\]$", re.
 _PASSED = re.compile(r"\+\+\+(.*?)\+\+\+", re.DOTALL)
 _INVISIBLE = re.compile(r"<(script|style)\b.*?</\1\s*>", re.DOTALL | re.IGNORECASE)
 _TAG = re.compile(r"</?[A-Za-z][^<>]*>")
-_ESCAPED = re.compile(r"\\([{|<*_#])")
+_ESCAPED = re.compile(r"\\([{|*_#]|<(?=<))")
 _MACRO = re.compile(r"(?:xref|link|pass|image|kbd|btn|menu):\S*\[|https?://\S+\[|<<")
 
 

@@ -9,7 +9,9 @@ import json
 import os
 import queue
 import selectors
+import shutil
 import subprocess
+import tempfile
 import time
 from dataclasses import dataclass
 from importlib.resources import as_file, files
@@ -71,11 +73,16 @@ def _script() -> Path:
 
 
 class _Worker:
-    """One process. Any failure ends it; the next piece starts a new one."""
+    """One process. Any failure ends it; the next piece starts a new one.
+
+    Its Lua opens a file for the history of what a person types, and removes it at its own end, which a process that is
+    killed has not. So it gets a temporary folder to itself, which is removed as soon as it is up.
+    """
 
     def __init__(self, program: str) -> None:
         self._command = [program, "+RTS", _HEAP_MAX, "-RTS", "lua", str(_script())]
         self._process: subprocess.Popen[bytes] | None = None
+        self._folder = ""
 
     def ask(self, request: bytes, timeout_seconds: float) -> bytes:
         process = self._process or self._start()
@@ -83,14 +90,18 @@ class _Worker:
         try:
             process.stdin.write(request)
             process.stdin.flush()
-            return self._read_line(process, timeout_seconds)
+            reply = self._read_line(process, timeout_seconds)
+            self._remove_folder()
+            return reply
         except (OSError, ConversionFailed) as exc:
             self.close()
             raise ConversionFailed(str(exc)) from exc
 
     def _start(self) -> subprocess.Popen[bytes]:
+        self._folder = tempfile.mkdtemp(prefix="jeeves-pandoc-")
         self._process = subprocess.Popen(
             self._command,
+            env={**os.environ, "TMPDIR": self._folder},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -119,6 +130,12 @@ class _Worker:
         if process is not None:
             process.kill()
             process.communicate()
+        self._remove_folder()
+
+    def _remove_folder(self) -> None:
+        folder, self._folder = self._folder, ""
+        if folder:
+            shutil.rmtree(folder)
 
 
 class PandocPool:

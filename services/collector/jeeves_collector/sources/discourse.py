@@ -128,7 +128,7 @@ class Discourse:
             thread, blocks = self._thread(key, revision)
         except Dropped as exc:
             return Item(key, revision, drops=(Drop.of(f"{self._source.name}/{key}", exc),))
-        content, _ = document(thread, self._workplace.retrieved_at)
+        content = document(thread, self._workplace.retrieved_at)
         return Item(key, revision, (content,), code_blocks=blocks)
 
     def _thread(self, key: str, revision: str) -> tuple[Thread, int]:

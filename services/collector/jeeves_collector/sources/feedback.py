@@ -11,11 +11,11 @@ from pydantic import ValidationError
 from jeeves_collector.drops import Dropped, DropReason
 from jeeves_collector.encoding import decode
 from jeeves_collector.sources.protocol import Drop, FetchFigures, Finished, Item, Page, Past, counted
-from jeeves_collector.sources.threads import Thread, document, one_line
+from jeeves_collector.sources.threads import Thread, code_blocks, document, one_line
 from jeeves_collector.workplace import Workplace
 from jeeves_shared.artifacts import file_sha256
 from jeeves_shared.contracts.documents import CollectedAnswer, Pair
-from jeeves_shared.contracts.feedback import FeedbackItem
+from jeeves_shared.contracts.feedback import FEEDBACK_TAG, FeedbackItem
 from jeeves_shared.contracts.sources import FeedbackSource
 from jeeves_shared.errors import SourceUnusable
 
@@ -31,7 +31,7 @@ class FeedbackFiles:
         workplace: of the job.
     """
 
-    VERSION: ClassVar[int] = 1
+    VERSION: ClassVar[int] = 2
 
     def __init__(self, source: FeedbackSource, workplace: Workplace) -> None:
         self._source = source
@@ -80,8 +80,13 @@ class FeedbackFiles:
             licence=self._source.licence,
             raw=item.model_dump(mode="json"),
             revision=item.response_id,
+            tags=(FEEDBACK_TAG,),
         )
-        made, blocks = document(thread, self._workplace.retrieved_at)
+        made = document(thread, self._workplace.retrieved_at)
+        if _was_corrected(item):
+            # Beside the text, never in it: it must not be found, only be told apart from the right one.
+            original = CollectedAnswer(text=item.answer.strip(), score=-1, licence=self._source.licence)
+            made = made.model_copy(update={"answers": (*made.answers, original)})
         pair = Pair(
             id=f"{self._source.name}-{key}",
             kind="how-to",
@@ -89,7 +94,7 @@ class FeedbackFiles:
             answer=answer,
             source_path=made.source_path,
         )
-        return Item(key, made.provenance.sha256, (made, pair), code_blocks=blocks)
+        return Item(key, made.provenance.sha256, (made, pair), code_blocks=code_blocks(made))
 
     def _items(self, path: Path) -> Iterator[Item]:
         try:
@@ -128,3 +133,8 @@ def _released(line: str) -> FeedbackItem:
 
 def _right_answer(item: FeedbackItem) -> str:
     return item.corrected_answer.strip() or (item.answer.strip() if item.rating == "up" else "")
+
+
+def _was_corrected(item: FeedbackItem) -> bool:
+    corrected, given = item.corrected_answer.strip(), item.answer.strip()
+    return bool(corrected and given) and corrected != given

@@ -101,11 +101,13 @@ class Past:
         cursor: of a run that did not end; None if there is none.
         watermark: of the last run that did; empty if there is none.
         revision: of an item by key, as it was last read; None if it never was.
+        unseen: keys of items that this run has not named so far: those behind a key, in their order, so many at most.
     """
 
     cursor: Cursor | None
     watermark: Cursor
     revision: Callable[[str], str | None]
+    unseen: Callable[[str, int], Sequence[str]]
 
 
 @dataclass

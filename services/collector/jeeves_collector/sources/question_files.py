@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 from jeeves_collector.drops import Dropped, DropReason
 from jeeves_collector.sources.protocol import Drop, FetchFigures, Finished, Item, Page, Past, counted
 from jeeves_collector.sources.tables import Row, read_rows, table_files
-from jeeves_collector.sources.threads import Thread, document, one_line
+from jeeves_collector.sources.threads import Thread, code_blocks, document, one_line
 from jeeves_collector.workplace import Workplace
 from jeeves_shared.artifacts import file_sha256
 from jeeves_shared.contracts.documents import CollectedAnswer, Document, Pair
@@ -75,10 +75,10 @@ class QuestionFiles:
         blocks = 0
         where = f"{self._source.name}/{name}"
         for number, asked in self._asked(rows, where, drops):
-            made, count = self._document(asked, name, number)
-            blocks += count
+            made = self._document(asked, name, number)
+            blocks += code_blocks(made)
             content.append(made)
-            if self._source.pairs:
+            if self._source.pairs and asked.answers:
                 content.append(_pair(made, asked))
         return Item(name, digest, tuple(content), tuple(drops), code_blocks=blocks)
 
@@ -101,7 +101,7 @@ class QuestionFiles:
                 grouped[key] = (number, asked)
         yield from grouped.values()
 
-    def _document(self, asked: _Asked, name: str, number: int) -> tuple[Document, int]:
+    def _document(self, asked: _Asked, name: str, number: int) -> Document:
         columns, fields = self._source.columns, asked.fields
         tags = fields.get(columns.tags) or ()
         return document(
@@ -132,14 +132,20 @@ def _layout(row: Mapping[str, Any]) -> str:
 
 
 def _from_columns(row: Mapping[str, Any], columns: QuestionColumns) -> _Asked:
-    answer = CollectedAnswer(
-        text=_text(row, columns.answer),
-        score=_integer(row.get(columns.score)),
-        accepted=True,
-        author=one_line(row.get(columns.author)),
-    )
     question = _text(row, columns.question)
-    return _Asked(one_line(row.get(columns.title)) or _title_of(question), question, [answer], row)
+    answers = (
+        [
+            CollectedAnswer(
+                text=_text(row, columns.answer),
+                score=_integer(row.get(columns.score)),
+                accepted=True,
+                author=one_line(row.get(columns.author)),
+            )
+        ]
+        if columns.answer
+        else []
+    )  # Open questions are kept as such: what is asked is worth knowing.
+    return _Asked(one_line(row.get(columns.title)) or _title_of(question), question, answers, row)
 
 
 def _from_alpaca(row: Mapping[str, Any], columns: QuestionColumns) -> _Asked:

@@ -1,6 +1,5 @@
 """From a recipe to its sources."""
 
-from collections.abc import Callable
 from typing import Any
 
 from jeeves_collector.sources.controller import Controller
@@ -17,7 +16,7 @@ from jeeves_collector.workplace import Workplace
 from jeeves_shared.contracts import sources as recipe
 from jeeves_shared.contracts.base import Contract, content_hash
 
-_READERS: dict[type[Contract], Callable[[Any, Workplace], Source]] = {
+_READERS: dict[type[Contract], type[Any]] = {
     recipe.TreeSource: TreeFiles,
     recipe.PairsSource: PairFiles,
     recipe.QuestionsSource: QuestionFiles,
@@ -38,12 +37,13 @@ def open_source(source: recipe.Source, workplace: Workplace) -> Source:
         source: of a recipe.
         workplace: of the job.
     """
-    return _READERS[type(source)](source, workplace)
+    reader: Source = _READERS[type(source)](source, workplace)
+    return reader
 
 
-def source_key(source: recipe.Source, reader: Source) -> str:
+def source_key(source: recipe.Source) -> str:
     """Name of a source in the ledger: another recipe, or another version of the reader, begins anew."""
     fields = source.model_dump(mode="json")
     for name in _PACE:
         fields.pop(name, None)
-    return f"{source.type}-{content_hash([fields, reader.VERSION])[:32]}"
+    return f"{source.type}-{content_hash([fields, _READERS[type(source)].VERSION])[:32]}"

@@ -3,6 +3,9 @@
 Pages go by time and not by number: the next request asks for what was active since the last one seen. So a question
 that becomes active while we read moves to the end, where it is read again, and none is skipped.
 
+No list of the API names what was removed, and votes or a removed answer are no activity. So once in `relist_days` the
+questions that no list named are asked for by number, a hundred in a request: those that do not come are gone.
+
 Source: https://api.stackexchange.com/docs (questions, answers-on-questions, throttle, wrapper, filters).
 """
 
@@ -23,6 +26,11 @@ from jeeves_shared.contracts.sources import StackExchangeApiSource
 
 _THROTTLE_VIOLATION = 502
 _THROTTLE_TRIES = 5
+_DAY_SECONDS = 86_400
+_NUMBERS_MAX = 100
+"""Of questions in one request, as the API has it."""
+_GONE_TOGETHER_MAX = 20
+"""When this many neighbours are gone at once, the answer is not believed."""
 _SECONDS = re.compile(r"available in (\d+) seconds")
 _Json = dict[str, Any]
 
@@ -54,8 +62,13 @@ class StackExchangeApi:
         """Questions of each site and tag that were active since the last run."""
         lists = [(site, tag) for site in self._source.sites for tag in self._source.tags]
         since: dict[str, int] = dict(past.watermark.get("since", {}))
-        cursor = past.cursor or {"list": 0, "min": 0, "page": 1, "since": since}
-        since = dict(cursor["since"])
+        now = self._workplace.retrieved_at.timestamp()
+        checked_at = float(past.watermark.get("checked_at", 0))
+        if past.cursor is None and now - checked_at > self._source.relist_days * _DAY_SECONDS:
+            checked_at = now
+        cursor = past.cursor or {"list": 0, "min": 0, "page": 1, "since": since, "checked_at": checked_at}
+        since, checked_at = dict(cursor["since"]), float(cursor.get("checked_at", checked_at))
+        whole = checked_at != float(past.watermark.get("checked_at", 0))
         with self._fetcher:
             for number in range(int(cursor["list"]), len(lists)):
                 site, tag = lists[number]
@@ -73,10 +86,14 @@ class StackExchangeApi:
                     if not more:
                         since[name] = newest
                     place = (number, least, page) if more else (number + 1, 0, 1)
-                    yield Page(items, unchanged, _place(*place, since), number / len(lists), f"{name} since {newest}")
+                    here = {**cursor, "list": place[0], "min": place[1], "page": place[2], "since": dict(since)}
+                    yield Page(items, unchanged, here, number / len(lists), f"{name} since {newest}")
                     if not more:
                         break
-        yield Finished({"since": since}, complete=False)
+            if whole:
+                here = {**cursor, "list": len(lists), "since": dict(since)}
+                yield from self._named(past, here, str(cursor.get("after", "")))
+        yield Finished({"since": since, "checked_at": checked_at}, complete=whole)
 
     def emptiness(self, drops: Counter[str]) -> str:
         """No question matches."""
@@ -93,6 +110,24 @@ class StackExchangeApi:
                 "pagesize": self._source.page_size, "filter": "withbody",
             },
         )  # fmt: skip
+
+    def _named(self, past: Past, place: _Json, after: str) -> Iterator[Page]:
+        """What is left of the questions that no list has named in this run."""
+        while keys := past.unseen(after, _NUMBERS_MAX):
+            site = keys[0].rpartition("/")[0]
+            of_site = [key for key in keys if key.rpartition("/")[0] == site]
+            numbers = ";".join(key.rpartition("/")[2] for key in of_site)
+            body = self._call(
+                f"questions/{numbers}", {"site": site, "pagesize": _NUMBERS_MAX, "page": 1, "filter": "withbody"}
+            )
+            if not body["items"] and len(of_site) >= _GONE_TOGETHER_MAX:
+                raise ResponseMalformed(
+                    f"{self._source.address} says that none of {len(of_site)} questions of {site} exists any more, "
+                    "which is hard to believe. Nothing was removed: collect again later, or rename the source."
+                )
+            items, unchanged = self._read(site, body["items"], past)
+            after = of_site[-1]
+            yield Page(items, unchanged, {**place, "after": after}, 1.0, f"{site}: is {after} still there?")
 
     def _read(self, site: str, questions: Sequence[_Json], past: Past) -> tuple[tuple[Item, ...], tuple[str, ...]]:
         unchanged: list[str] = []
@@ -140,7 +175,7 @@ class StackExchangeApi:
             )
         except Dropped as exc:
             return Item(key, _revision(raw), drops=(Drop.of(f"{self._source.name}/{key}", exc),))
-        content, _ = document(made, self._workplace.retrieved_at)
+        content = document(made, self._workplace.retrieved_at)
         return Item(key, _revision(raw), (content,), code_blocks=blocks)
 
     def _call(self, path: str, params: Mapping[str, Any]) -> _Json:
@@ -176,10 +211,6 @@ class StackExchangeApi:
         # The answer itself is good; it is the next request that would be refused.
         self._used_up = body.get("quota_remaining") == 0
         return body
-
-
-def _place(number: int, least: int, page: int, since: Mapping[str, int]) -> _Json:
-    return {"list": number, "min": least, "page": page, "since": dict(since)}
 
 
 def _revision(raw: _Json) -> str:

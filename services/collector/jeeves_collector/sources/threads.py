@@ -46,15 +46,15 @@ class Thread:
     revision: str = ""
 
 
-def document(thread: Thread, retrieved_at: datetime) -> tuple[Document, int]:
-    """The document of a thread, and the number of its code blocks.
+def document(thread: Thread, retrieved_at: datetime) -> Document:
+    """The document of a thread.
 
     Args:
         thread: from the source.
         retrieved_at: UTC.
     """
     text = thread_text(thread.title, thread.question, thread.answers)
-    made = Document(
+    return Document(
         source_path=thread.source_path,
         title=thread.title,
         section_path=thread.section_path,
@@ -75,7 +75,11 @@ def document(thread: Thread, retrieved_at: datetime) -> tuple[Document, int]:
             route=thread.route,
         ),
     )
-    return made, len(scan_fences(text)[0])
+
+
+def code_blocks(made: Document) -> int:
+    """How many fenced blocks a document has; for threads whose text came as Markdown."""
+    return len(scan_fences(made.text)[0])
 
 
 def thread_text(title: str, question: str, answers: Sequence[CollectedAnswer]) -> str:

@@ -44,12 +44,26 @@ def shingles(text: str) -> Shingles:
     Args:
         text: Markdown.
     """
-    words = np.fromiter((_word_hash(word) for word in _WORDS.findall(text.lower())), dtype=np.uint64)
-    size = min(SHINGLE_WORDS, len(words))
-    grams = np.zeros(len(words) - size + 1 if size else 0, dtype=np.uint64)
+    words = word_hashes(text)
+    return np.unique(ngram_hashes(words, min(SHINGLE_WORDS, len(words))))
+
+
+def word_hashes(text: str) -> Shingles:
+    """Hashes of the words of a text, in order; each Han character is a word."""
+    return np.fromiter((_word_hash(word) for word in _WORDS.findall(text.lower())), dtype=np.uint64)
+
+
+def ngram_hashes(words: Shingles, size: int) -> Shingles:
+    """Hashes of the n-grams of words, in order; none of size 0.
+
+    Args:
+        words: from `word_hashes`.
+        size: words in an n-gram.
+    """
+    grams = np.zeros(max(len(words) - size + 1, 0) if size else 0, dtype=np.uint64)
     for place in range(size):
         grams = (grams * _MULTIPLIER) ^ words[place : place + len(grams)]
-    return np.unique(grams * _MULTIPLIER)
+    return grams * _MULTIPLIER
 
 
 @lru_cache(maxsize=200_000)

@@ -40,7 +40,7 @@ from jeeves_shared.contracts.manifests import ArtifactRef, CollectionManifest, C
 from jeeves_shared.contracts.requests import CurationRequest
 from jeeves_shared.jobs.worker import JobContext
 
-CURATION_VERSION = 1
+CURATION_VERSION = 2
 """Bump with any change to what becomes of the same documents."""
 
 QUARANTINE_REASONS = ("injection", "control-token", "invisible-characters", "flood")
@@ -207,7 +207,8 @@ class _Curation:
             document = item.document
             if not item.redactions:
                 continue  # Its text was scanned as it is, and nothing was found in it.
-            if found := scan(f"{document.title}\n{document.text}", document.kind):
+            answers = "\n".join(answer.text for answer in document.answers)
+            if found := scan(f"{document.title}\n{document.text}\n{document.question}\n{answers}", document.kind):
                 kinds = ", ".join(sorted({finding.kind for finding in found}))
                 raise RedactionIncomplete(
                     f"{document.source_path} still holds what must not go out ({kinds}): leave the document out "

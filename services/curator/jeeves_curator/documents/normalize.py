@@ -3,6 +3,7 @@
 Code fences are never touched, not by one character.
 """
 
+import json
 import re
 import unicodedata
 from dataclasses import replace
@@ -13,6 +14,7 @@ from ftfy.badness import is_bad
 from jeeves_curator.documents.blocks import Block, prose, segments
 from jeeves_curator.documents.steps import Unit, dropped
 from jeeves_shared.contracts.curation import DocumentDrop
+from jeeves_shared.contracts.documents import Document
 
 _STRAY = re.compile(
     r"[\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff\u00ad\U000e0000-\U000e007f\x00-\x08\x0b\x0c\x0e-\x1f]"
@@ -20,6 +22,9 @@ _STRAY = re.compile(
 _JOINER_KEPT = re.compile(
     r"(?<=[\u2600-\u27bf\U0001f000-\U0001faff\ufe0f])\u200d(?=[\u2600-\u27bf\U0001f000-\U0001faff])"
 )
+_CONSOLE_NOTE = re.compile(r"\x1b\[8mha:[^\x1b\n]*\x1b\[0m")
+"""Jenkins hides serialized objects in raw logs; they make up most of the bytes, and say nothing to a reader."""
+_TERMINAL = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 _RULER = re.compile(r"^[ \t]*[-=_*~+][-=_*~+ \t]{198,}$", re.MULTILINE)
 """pandoc draws the frame of a table as wide as its longest line: 100,000 hyphens say nothing."""
 _PADDED = re.compile(r"^[^\n]{500,}$", re.MULTILINE)
@@ -78,6 +83,8 @@ def _clean_prose(text: str) -> str:
     if is_bad(text):
         text = ftfy.fix_text(text, _SETTINGS)
     text = unicodedata.normalize("NFC", text)
+    if "\x1b" in text:
+        text = _TERMINAL.sub("", _CONSOLE_NOTE.sub("", text))
     if _STRAY.search(text):
         text = _JOINER_KEPT.sub("\ue000", text)
         text = _STRAY.sub("", text).replace("\ue000", "\u200d")
@@ -100,13 +107,22 @@ class NormalizeDocument:
         if not text.strip():
             return dropped(self.name, unit.document, "empty")
         changed = unit.with_text(text)
+        if unit.document.kind == "question":
+            changed = replace(changed, document=_clean_thread(changed.document))
         if title and title != unit.document.title:
             changed = replace(changed, document=changed.document.model_copy(update={"title": title}))
         return changed
 
 
+def _clean_thread(document: Document) -> Document:
+    answers = tuple(answer.model_copy(update={"text": clean(answer.text)}) for answer in document.answers)
+    return document.model_copy(update={"question": clean(document.question), "answers": answers})
+
+
 class Substance:
     """Pages that hold nothing of their own: stubs, redirects, pages that nobody wrote yet, machine-made ones.
+
+    Nor does a question without any answer: it would be found for what it asks, and answer nothing.
 
     Args:
         stub_characters_min: least prose of a page without code.
@@ -120,10 +136,14 @@ class Substance:
         self._max = characters_max
 
     def review(self, unit: Unit) -> Unit | DocumentDrop:
-        """Drops as `generated`, `redirect`, `unwritten` or `stub`."""
+        """Drops as `unanswered`, `generated`, `data`, `redirect`, `unwritten` or `stub`."""
         document = unit.document
+        if document.kind == "question" and not document.answers:
+            return dropped(self.name, document, "unanswered")
         if len(document.text) > self._max:
             return dropped(self.name, document, "generated", f"{len(document.text)} characters")
+        if form := _data_form(document.text):
+            return dropped(self.name, document, "data", form)
         parts = list(segments(document.text))
         code = any(part.is_code for part in parts)
         body = _body(parts)
@@ -133,6 +153,22 @@ class Substance:
         if not code and len(written) < self._stub:
             return dropped(self.name, document, "unwritten" if _UNWRITTEN.search(body) else "stub")
         return unit
+
+
+def _data_form(text: str) -> str:
+    """`JSON` or `XML` for a file that programs write for programs; nothing is expanded or looked up."""
+    bare = text.strip()
+    if bare.startswith("<?xml"):
+        return "XML"
+    if bare[:1] + bare[-1:] in ("{}", "[]"):
+        try:
+            json.loads(bare)
+        except ValueError:
+            return ""
+        except RecursionError:
+            return "JSON, nested without end"
+        return "JSON"
+    return ""
 
 
 def _body(parts: list[Block]) -> str:

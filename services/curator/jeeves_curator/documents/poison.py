@@ -70,7 +70,9 @@ class Quarantine:
         """Drops as `injection`, `control-token` or `invisible-characters`."""
         if unit.sha256 in self._released:
             return unit
-        found = suspicion(f"{unit.document.title}\n{unit.document.text}")
+        document = unit.document
+        # Rejected answers may stand beside the text, not in it.
+        found = suspicion("\n".join((document.title, document.text, *(answer.text for answer in document.answers))))
         return dropped(self.name, unit.document, *found) if found else unit
 
 

@@ -15,7 +15,8 @@ from jeeves_shared.contracts.curation import DocumentDrop
 SALVAGED_CHARACTERS_MIN = 200
 """Prose that must be left of a document that failed as a whole."""
 
-_WORD = re.compile(r"[\w'’-]+")
+_WORD = re.compile(r"\w[\w'’-]*")
+"""A table's ruler is none, however long."""
 _LINK_TEXT = re.compile(r"\[[^\[\]]*\]\([^()]*\)|<https?://[^<>\s]+>|https?://\S+")
 _FILLER = re.compile(
     r"(?i)\blorem ipsum\b|\binsert (?:your )?(?:text|description|title) here\b|\{\{\s*(?:page|site|content|body)\b"

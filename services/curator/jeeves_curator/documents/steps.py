@@ -138,9 +138,17 @@ class Redact:
         text, title = redactor.redact(document.text), redactor.redact(document.title)
         provenance = document.provenance
         url = redactor.redact(provenance.url)
+        question = redactor.redact(document.question)
+        answers = tuple(answer.model_copy(update={"text": redactor.redact(answer.text)}) for answer in document.answers)
         if not redactor.found:
             return unit
         changed = document.model_copy(
-            update={"text": text, "title": title, "provenance": provenance.model_copy(update={"url": url})}
+            update={
+                "text": text,
+                "title": title,
+                "question": question,
+                "answers": answers,
+                "provenance": provenance.model_copy(update={"url": url}),
+            }
         )
         return replace(unit, document=changed, redactions=dict(sorted(Counter(redactor.found).items())))

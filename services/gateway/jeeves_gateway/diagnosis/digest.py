@@ -6,37 +6,40 @@ from dataclasses import dataclass, field
 
 from jeeves_gateway.diagnosis.console import Line
 from jeeves_gateway.diagnosis.masking import Masker
-from jeeves_gateway.diagnosis.rules import Rule, filled, rules
+from jeeves_gateway.diagnosis.needles import all_needles
+from jeeves_gateway.diagnosis.rules import Rule, filled
+from jeeves_gateway.diagnosis.stages import Place, StageTrail
 from jeeves_shared.contracts.diagnosis import Confidence, EvidenceLine, LogFindings
 
 EVIDENCE_LINES_MAX = 8
 _KEPT_PER_RULE = 3
 _TAIL_LINES = 12
+_OF_COMMAND_MAX = 40
 _FOLLOWING_LINES = 3
 _LINE_SHOWN_CHARACTERS = 400
 
-_STAGE_OPENS = re.compile(r"^\[Pipeline\] \{(?: \((?:Branch: )?(?P<name>.+)\))?\s*$")
-_SKIPPED = re.compile(r"^Stage \"(?P<name>[^\"]+)\" skipped due to earlier failure")
-_FAILED_BRANCH = re.compile(r"^Failed in branch (?P<name>.+)$")
-_BRANCH_PREFIX = re.compile(r"^\[(?P<name>[^\]]{1,80})\] ")
 _FINISHED = re.compile(r"^Finished: (?P<result>[A-Z_]+)\s*$")
 _STACK_FRAME = re.compile(r"^\s+(?:at |\.{3} \d+ more)|^\s*$")
-_SUSPICIOUS = re.compile(
-    r"(?i)\b(?:error|fail(?:ed|ure|ing)?|exception|fatal|cannot|could not|unable|denied|refused|invalid)\b"
-)
 _SUSPICIOUS_WORDS = (
-    "error",
-    "fail",
-    "exception",
-    "fatal",
-    "cannot",
-    "could not",
-    "unable",
-    "denied",
-    "refused",
-    "invalid",
+    *("error", "fail", "exception", "fatal", "cannot", "could not", "unable", "denied", "refused", "invalid"),
+    *("no such", "missing", "rejected", "undefined", "expired", "killed", "not found"),
+)
+_SUSPICIOUS = re.compile(
+    r"(?i)\b(?:errors?|fail(?:ed|ure|ures|ing)?|exception|fatal|cannot|could not|unable|denied|refused|invalid|no such|"
+    r"missing|rejected|undefined|expired|killed|not found)\b"
 )
 _PIPELINE_LINE = re.compile(r"^\[Pipeline\]|^Finished: |^Stage \"")
+_COMMAND = re.compile(r"^\++ (?P<exits>exit\b)?")
+"""What `sh -x` prints before it runs a command: it quotes words that nobody has said yet."""
+_PASSED = re.compile(r"^\W*(?:PASS|PASSED|ok)\b|\bPASSED\b|^\s*[✓✔] ")
+_LOWER_LEVEL = re.compile(r"(?:[\d:.,TZ/+()-]+\s+){0,3}\[?(?:npm )?(?i:warn(?:ing)?|debug|trace|info|notice)\b(?!\]\[)")
+_TRIED_AGAIN = re.compile(
+    r"\blevel=(?:warn|info|debug)|(?i:\b(?:will retry|retrying|ignored?\)|falling back|attempt \d+ (?:failed|of)))"
+)
+"""Lines of a lower level, and of things that are tried again: hints, unless nothing else is said."""
+_MILD_DISCOUNT = 2.5
+_OVERCOME_DISCOUNT = 2.0
+"""Of what was said before the script went on: `sh -e` ends with the first command that fails."""
 
 
 @dataclass(slots=True)
@@ -44,8 +47,15 @@ class _Finding:
     rule: Rule
     match: re.Match[str]
     line: Line
-    stage: str
+    place: Place
+    mild: bool
+    overcome: bool = False
     following: list[Line] = field(default_factory=list)
+
+    @property
+    def worth(self) -> float:
+        """What the rule says, less if it is said mildly."""
+        return self.rule.weight - _MILD_DISCOUNT * self.mild - _OVERCOME_DISCOUNT * self.overcome
 
 
 class LogDigest:
@@ -57,45 +67,44 @@ class LogDigest:
 
     def __init__(self, masker: Masker) -> None:
         self._masker = masker
-        self._needles = [(needle, rule) for rule in rules() for needle in rule.needles]
+        self._needles = all_needles()
+        self._trail = StageTrail()
         self._findings: dict[str, list[_Finding]] = {}
-        self._blocks: list[str] = []
-        self._branches: set[str] = set()
         self._open: list[_Finding] = []
-        self._tail: deque[tuple[Line, str]] = deque(maxlen=_TAIL_LINES)
-        self._suspicious: deque[tuple[Line, str]] = deque(maxlen=EVIDENCE_LINES_MAX)
-        self._failed_stage = ""
-        self._last_stage = ""
-        self._stage_before_skip = ""
+        self._of_command: list[_Finding] = []
+        self._tail: deque[tuple[Line, Place]] = deque(maxlen=_TAIL_LINES)
+        self._suspicious: deque[tuple[Line, Place]] = deque(maxlen=EVIDENCE_LINES_MAX)
         self._result = ""
 
     def read(self, line: Line) -> None:
         """Take the next line."""
-        text = line.text
-        if self._masker.notice(text):
+        if self._masker.notice(line.text):
             return
-        if text.startswith("[Pipeline]"):
-            self._follow_blocks(text)
-            return
-        stage = self._stage_of(text)
         if self._open:
             self._extend(line)
-        lowered = text.lower()
-        self._note_end(text)
-        found = False
-        # A list of plain searches is ten times as fast as one alternation.
-        for rule in [rule for needle, rule in self._needles if needle in lowered]:
-            if not found and (match := rule.pattern.search(text)):
-                self._keep(_Finding(rule, match, line, stage))
-                found = True
-        if text.strip():
-            self._tail.append((line, stage))
-            if (
-                any(word in lowered for word in _SUSPICIOUS_WORDS)
-                and _SUSPICIOUS.search(text)
-                and not _STACK_FRAME.match(text)
-            ):
-                self._suspicious.append((line, stage))
+        if self._trail.follow(line.text):
+            self._of_command.clear()
+            return
+        place, text = self._trail.place(line.text)
+        if match := _FINISHED.match(text):
+            self._result = match["result"]
+        if not text.strip():
+            return
+        self._tail.append((line, place))
+        if command := _COMMAND.match(text):
+            self._begin_command(place, goes_on=not command["exits"])
+            return
+        lowered, mild = text.lower(), bool(_LOWER_LEVEL.match(text))
+        candidates = self._needles.rules_for(lowered, 3 if mild else 1)
+        found = next(((rule, match) for rule in candidates if (match := rule.pattern.search(text))), None)
+        suspicious = not mild and any(word in lowered for word in _SUSPICIOUS_WORDS) and _SUSPICIOUS.search(text)
+        if (found is None and not suspicious) or _PASSED.search(text):
+            return
+        mild = mild or bool(_TRIED_AGAIN.search(text))
+        if found is not None:
+            self._keep(_Finding(*found, line, place, mild))
+        if suspicious and not mild and not _STACK_FRAME.match(text):
+            self._suspicious.append((line, place))
 
     def findings(self, lines: int, size_bytes: int) -> LogFindings:
         """What the rules say; every text is masked.
@@ -124,7 +133,7 @@ class LogDigest:
                 size_bytes=size_bytes,
                 masked=self._masker.summary(),
             )
-        levels: dict[int, Confidence] = {3: "high", 2: "medium", 1: "low"}
+        levels: dict[int, Confidence] = {5: "high", 4: "high", 3: "medium", 2: "low", 1: "low"}
         return LogFindings(
             failure_type=best.rule.failure_type,
             rule=best.rule.name,
@@ -146,41 +155,20 @@ class LogDigest:
             return ""
         return best.rule.search or self._masker.masked(best.line.text)[:200]
 
-    def _follow_blocks(self, text: str) -> None:
-        opened = _STAGE_OPENS.match(text)
-        if opened:
-            name = opened["name"] or ""
-            self._blocks.append(name)
-            if "(Branch: " in text:
-                self._branches.add(name)
-            if name and not name.startswith("Declarative: "):
-                self._last_stage = name
-        elif text.startswith("[Pipeline] }") and self._blocks:
-            self._blocks.pop()
-
-    def _stage_of(self, text: str) -> str:
-        prefix = _BRANCH_PREFIX.match(text)
-        if prefix and prefix["name"] in self._branches:
-            return prefix["name"]
-        return next((name for name in reversed(self._blocks) if name), "")
-
-    def _note_end(self, text: str) -> None:
-        if match := _FINISHED.match(text):
-            self._result = match["result"]
-        elif match := _FAILED_BRANCH.match(text):
-            self._failed_stage = self._failed_stage or match["name"]
-        elif not self._stage_before_skip and _SKIPPED.match(text):
-            last = [finding for kept in self._findings.values() for finding in kept if finding.stage]
-            latest = max(last, key=lambda finding: finding.line.number, default=None)
-            self._stage_before_skip = latest.stage if latest else ""
+    def _begin_command(self, place: Place, goes_on: bool) -> None:
+        """A script runs its next command: what was said before did not end it."""
+        for finding in self._of_command if goes_on else ():
+            finding.overcome = finding.overcome or finding.place.stage == place.stage
+        self._of_command = [finding for finding in self._of_command if finding.place.stage != place.stage]
 
     def _keep(self, finding: _Finding) -> None:
         kept = self._findings.setdefault(finding.rule.name, [])
         kept.append(finding)
         if len(kept) > _KEPT_PER_RULE:
-            # The first one, and the last ones.
-            del kept[1]
+            # The first one, and the last ones; those that hardly count go first.
+            del kept[next((number for number, one in enumerate(kept) if one.mild or one.overcome), 1)]
         self._open.append(finding)
+        self._of_command = [*self._of_command, finding][-_OF_COMMAND_MAX:]
 
     def _extend(self, line: Line) -> None:
         for finding in list(self._open):
@@ -190,43 +178,58 @@ class LogDigest:
                 finding.following.append(line)
 
     def _failing_stage(self, best: _Finding | None) -> str:
-        return self._failed_stage or (best.stage if best else "") or self._stage_before_skip or self._last_stage
+        trail = self._trail
+        return trail.failed_stage or (best.place.stage if best else "") or trail.last_stage
+
+    def _well(self, place: Place) -> bool:
+        return self._trail.went_well(place, self._result)
 
     def _best(self) -> _Finding | None:
         everything = [finding for kept in self._findings.values() for finding in kept]
-        stage = self._failed_stage or self._stage_before_skip
+        # What was said in a stage that went well counts only if nothing else was said.
+        everything = [finding for finding in everything if not self._well(finding.place)] or everything
+        stage = self._trail.failed_stage
 
-        def worth(finding: _Finding) -> tuple[int, bool, int]:
+        def worth(finding: _Finding) -> tuple[float, bool, int]:
             # Within the same weight the failing stage counts, then the first of several: the others follow from it.
-            return finding.rule.weight, bool(stage) and finding.stage == stage, -finding.line.number
+            return finding.worth, bool(stage) and finding.place.stage == stage, -finding.line.number
 
-        specific = [finding for finding in everything if finding.rule.weight > 1]
+        specific = [finding for finding in everything if finding.worth > 1]
         if specific:
             return max(specific, key=worth)
         # General messages get better towards the end.
-        return max(everything, key=lambda finding: finding.line.number, default=None)
+        return max(everything, key=lambda finding: (finding.worth, finding.line.number), default=None)
+
+    def _near(self, lines: deque[tuple[Line, Place]]) -> list[tuple[Line, Place]]:
+        """Lines that are not of stages that went well, if there are any."""
+        return [(line, place) for line, place in lines if not self._well(place)] or [*lines]
 
     def _evidence(self, best: _Finding | None) -> tuple[EvidenceLine, ...]:
         chosen: dict[int, tuple[Line, str]] = {}
 
-        def add(line: Line, stage: str) -> None:
+        def add(line: Line, place: Place) -> None:
             if len(chosen) < EVIDENCE_LINES_MAX and line.text.strip():
-                chosen.setdefault(line.number, (line, stage))
+                chosen.setdefault(line.number, (line, place.stage))
 
         if best is not None:
-            add(best.line, best.stage)
-            if best.rule.failure_type in ("syntax", "unknown", "compile", "dependency"):
+            add(best.line, best.place)
+            if best.rule.failure_type in ("syntax", "unknown", "compile", "dependency", "test"):
                 for line in best.following:
-                    add(line, best.stage)
-            others = [finding for kept in self._findings.values() for finding in kept if finding is not best]
-            others.sort(key=lambda finding: (-finding.rule.weight, finding.line.number))
+                    add(line, best.place)
+            others = [
+                finding
+                for kept in self._findings.values()
+                for finding in kept
+                if finding is not best and not finding.overcome and not self._well(finding.place)
+            ]
+            others.sort(key=lambda finding: (-finding.worth, finding.line.number))
             for finding in others[:3]:
-                add(finding.line, finding.stage)
-        if best is None or best.rule.weight == 1:
-            for line, stage in [*self._suspicious][-4:]:
-                add(line, stage)
-            for line, stage in [*self._tail][-5:]:
-                add(line, stage)
+                add(finding.line, finding.place)
+        if best is None or best.worth <= 1:
+            for line, place in self._near(self._suspicious)[-4:]:
+                add(line, place)
+            for line, place in self._near(self._tail)[-5:]:
+                add(line, place)
         masked = self._masker.masked
         return tuple(
             EvidenceLine(line=number, text=masked(line.text[:_LINE_SHOWN_CHARACTERS]), stage=masked(stage))

@@ -1,4 +1,4 @@
-"""What is known of failing builds: the rules of `rules.yaml`, checked when they are loaded.
+"""What is known of failing builds: the rules of the folder `rule_files`, checked when they are loaded.
 
 A rule is found by a plain word first, then by its pattern, whose groups fill the texts. The search text leads to the
 section of the documentation that explains the failure.
@@ -16,6 +16,9 @@ from jeeves_shared.contracts.diagnosis import FailureType
 
 _PLACE = re.compile(r"\{(\w+)\}")
 
+_FILES = ("machines", "pipeline", "scm", "network", "builds", "general")
+"""In the order in which equal rules win: what is nearer to the machine first."""
+
 Pattern = Annotated[re.Pattern[str], BeforeValidator(re.compile)]
 
 
@@ -25,7 +28,8 @@ class Rule(BaseModel):
     Attributes:
         name: for the reply.
         failure_type: class of the failure.
-        weight: 3 names the cause, 2 its area, 1 says only that something failed.
+        weight: 5 names a cause that makes others fail (memory, disk), 4 a cause, 3 its area, 2 has words of an area, 1
+            only says that something failed.
         needles: one of these stands in every line that the pattern matches; lower case.
         pattern: its named groups may stand in `cause` and `fix`.
         cause: one sentence.
@@ -37,7 +41,7 @@ class Rule(BaseModel):
 
     name: str
     failure_type: FailureType
-    weight: Literal[1, 2, 3]
+    weight: Literal[1, 2, 3, 4, 5]
     needles: tuple[str, ...]
     pattern: Pattern
     cause: str
@@ -47,9 +51,15 @@ class Rule(BaseModel):
 
 @lru_cache(maxsize=1)
 def rules() -> tuple[Rule, ...]:
-    """All rules, in the order in which equal ones win."""
-    text = files("jeeves_gateway.diagnosis").joinpath("rules.yaml").read_text(encoding="utf-8")
-    return TypeAdapter(tuple[Rule, ...]).validate_python(yaml.safe_load(text))
+    """All rules, the weightiest first: of several that a line matches, the first one counts."""
+    folder = files("jeeves_gateway.diagnosis").joinpath("rule_files")
+    read = TypeAdapter(tuple[Rule, ...])
+    found = [
+        rule
+        for name in _FILES
+        for rule in read.validate_python(yaml.safe_load(folder.joinpath(f"{name}.yaml").read_text(encoding="utf-8")))
+    ]
+    return tuple(sorted(found, key=lambda rule: -rule.weight))
 
 
 def filled(template: str, match: re.Match[str]) -> str:

@@ -1,0 +1,197 @@
+"""What makes a request cheap must not change what it gives: fresh values, late writes, pieces, connections."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from prometheus_client import CollectorRegistry
+from sqlalchemy import text
+
+from jeeves_gateway.budgets import BudgetStore
+from jeeves_gateway.errors import UpstreamFailed
+from jeeves_gateway.fresh import FRESH_SECONDS, FreshValues
+from jeeves_gateway.hygiene import PromptGuard
+from jeeves_gateway.metrics import GatewayMetrics
+from jeeves_gateway.record import GatewayRecord
+from jeeves_gateway.upstream import Endpoint, Piece, Sampling, Upstream, _EventReader
+from jeeves_gateway.write_behind import WriteBehind
+from jeeves_shared.contracts.prompts import SYSTEM_PROMPT
+from jeeves_shared.jobs.store import open_database
+
+TODAY = datetime.now(UTC).date().isoformat()
+
+
+class TestFreshValues:
+    async def test_one_reading_serves_all_that_wait_and_no_value_gets_old(self) -> None:
+        now, reads, stored = 0.0, 0, "a"
+
+        async def read(key: str) -> str:
+            nonlocal reads
+            reads += 1
+            value = stored
+            await asyncio.sleep(0)
+            return value
+
+        values = FreshValues(read, lambda: now)
+        assert await asyncio.gather(*(values.get("k") for _ in range(5))) == ["a"] * 5
+        assert reads == 1
+        stored = "b"
+        now = FRESH_SECONDS * 0.6
+        assert await values.get("k") == "a", "early: read again, and not waited for"
+        for _ in range(3):
+            await asyncio.sleep(0)
+        assert await values.get("k") == "b" and reads == 2
+        stored = "c"
+        now += FRESH_SECONDS
+        assert await values.get("k") == "c"
+
+    async def test_forgetting_holds_for_what_is_being_read(self) -> None:
+        gate = asyncio.Event()
+        stored = "old"
+
+        async def read(key: str) -> str:
+            value = stored
+            await gate.wait()
+            return value
+
+        values = FreshValues(read, lambda: 0.0)
+        first = asyncio.create_task(values.get("k"))
+        for _ in range(3):
+            await asyncio.sleep(0)
+        stored = "new"
+        values.forget()
+        gate.set()
+        assert await first == "old" and await values.get("k") == "new"
+
+    async def test_a_failed_reading_is_the_error_of_those_that_wait(self) -> None:
+        async def read(key: str) -> str:
+            raise OSError("down")
+
+        with pytest.raises(OSError, match="down"):
+            await FreshValues(read, lambda: 0.0).get("k")
+
+
+class TestWriteBehind:
+    @pytest.fixture
+    async def parts(self, tmp_path) -> AsyncIterator[tuple]:
+        database = open_database(f"sqlite:///{tmp_path / 's.sqlite'}")
+        registry = CollectorRegistry()
+        record, budgets = GatewayRecord(database), BudgetStore(database)
+        yield WriteBehind(record, budgets, GatewayMetrics(registry)), record, budgets, database, registry
+        database.dispose()
+
+    async def test_many_answers_are_written_at_once_and_nothing_twice(self, parts) -> None:
+        behind, record, budgets, _, _ = parts
+        for number in range(100):
+            behind.add_response(f"r{number}", {"rung": "full"})
+            behind.spend("k", TODAY, 3)
+        assert behind.unwritten_tokens("k", TODAY) == 300
+        await asyncio.gather(behind.flush(), behind.flush())
+        assert record.response("r99")["rung"] == "full"
+        assert budgets.usage("k", TODAY).tokens == 300 and budgets.usage("k", TODAY).requests == 100
+        assert behind.unwritten_tokens("k", TODAY) == 0
+
+    async def test_it_writes_by_itself(self, parts) -> None:
+        behind, _, budgets, _, _ = parts
+        behind.spend("k", TODAY, 3)
+        deadline = asyncio.get_running_loop().time() + 10
+        while budgets.usage("k", TODAY).tokens != 3:
+            assert asyncio.get_running_loop().time() < deadline
+            await asyncio.sleep(0.01)
+
+    async def test_usage_outlives_a_store_that_is_down_and_lost_lineage_is_counted(self, parts) -> None:
+        behind, _, budgets, database, registry = parts
+        with database.begin() as connection:
+            connection.execute(text("ALTER TABLE key_usage RENAME TO away"))
+            connection.execute(text("DROP TABLE responses"))
+        behind.spend("k", TODAY, 3)
+        behind.add_response("r", {})
+        await behind.flush()
+        behind.spend("k", TODAY, 4)
+        assert behind.unwritten_tokens("k", TODAY) == 7
+        with database.begin() as connection:
+            connection.execute(text("ALTER TABLE away RENAME TO key_usage"))
+        await behind.flush()
+        assert budgets.usage("k", TODAY).tokens == 7
+        assert registry.get_sample_value("jeeves_gateway_record_failures_total") == 1
+
+
+def _stream(words: list[str]) -> bytes:
+    events = [{"choices": [{"delta": {"content": word}}]} for word in words]
+    events += [{"choices": [{"delta": {}, "finish_reason": "stop"}]}, {"usage": {"completion_tokens": len(words)}}]
+    lines = "".join(f"data: {json.dumps(event)}\n\n: keep-alive\n\n" for event in events)
+    return f"{lines}data: [DONE]\n\n".encode()
+
+
+@given(st.lists(st.text(min_size=1, max_size=8), max_size=12), st.lists(st.integers(1, 60), min_size=1, max_size=20))
+def test_a_stream_means_the_same_however_its_bytes_are_cut(words: list[str], cuts: list[int]) -> None:
+    reader, rest, pieces = _EventReader(), _stream(words), list[Piece]()
+    while rest:
+        size = cuts[len(pieces) % len(cuts)]
+        piece = reader.read(rest[:size])
+        rest = rest[size:]
+        pieces += [piece] if piece else [Piece(events=0)]
+    assert reader.failure is None and reader.done and reader.finished
+    assert "".join(piece.text for piece in pieces) == "".join(words)
+    assert sum(piece.events for piece in pieces) == len(words)
+    assert max(piece.completion_tokens for piece in pieces) == len(words)
+
+
+def test_what_came_before_a_fault_is_kept() -> None:
+    reader = _EventReader()
+    piece = reader.read(b'data: {"choices":[{"delta":{"content":"half"}}]}\n\nerror: {"code":500}\n\n')
+    assert piece is not None and piece.text == "half" and isinstance(reader.failure, UpstreamFailed)
+
+
+@given(st.integers(0, 12), st.integers(8, 14), st.text(alphabet="abc .", max_size=40), st.text("xyz ", max_size=40))
+def test_a_leak_is_found_wherever_it_stands_in_what_came_at_once(
+    first: int, words: int, before: str, after: str
+) -> None:
+    leaked = " ".join(SYSTEM_PROMPT.split()[first : first + words])
+    guard = PromptGuard()
+    assert guard.leaks(f"{before} {leaked} {after}", 0)
+    assert guard.leaks(f"{before} {leaked} {after}", len(before) + len(leaked) // 2)
+    assert not guard.leaks(f"{before} {after}", 0)
+
+
+class _Dropping(asyncio.Protocol):
+    """Answers the first request of a connection and drops the connection at the second."""
+
+    asked = 0
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = transport
+        self.answered = False
+
+    def data_received(self, data: bytes) -> None:
+        if b"POST" not in data:
+            return
+        _Dropping.asked += 1
+        if self.answered:
+            self.transport.close()
+            return
+        self.answered = True
+        body = _stream(["yes"])
+        head = f"HTTP/1.1 200 OK\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+        self.transport.write(head + body)  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("pooled", [True, False])
+async def test_a_connection_that_was_dropped_meanwhile_is_tried_again_once(pooled: bool) -> None:
+    _Dropping.asked = 0
+    server = await asyncio.get_running_loop().create_server(_Dropping, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    upstream = Upstream(5.0, 5.0)
+    endpoint = Endpoint(f"http://127.0.0.1:{port}/v1/chat/completions", {}, "m", pooled)
+    try:
+        for _ in range(4):
+            assert await upstream.complete(endpoint, [], Sampling(max_tokens=1)) == "yes"
+        # The second request on the first connection is dropped, its retry and each later one have a new connection.
+        assert _Dropping.asked == (6 if pooled else 4)
+    finally:
+        await upstream.close()
+        server.close()
