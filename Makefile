@@ -70,6 +70,7 @@ bench: install-test ## Print the figures of this machine.
 	$(BIN)/python tests/bench/bench.py
 	$(BIN)/python tests/bench/search_bench.py
 	$(BIN)/python tests/bench/search_quality.py
+	$(BIN)/python tests/bench/training_bench.py
 
 .PHONY: bench-gateway
 bench-gateway: install-test ## Measure the gateway beside LiteLLM and nginx, which are fetched (5 minutes).

@@ -9,12 +9,14 @@ from jeeves_cli.collect import JOBS_DIR, AsJson, Out, give
 from jeeves_cli.display import ConsoleDisplay, evaluation_table, make_display
 from jeeves_cli.exams import read_exam, sit_exam
 from jeeves_cli.exits import CommandError, Exit
+from jeeves_cli.launchers import Launcher, launch_file, write_launch_file
 from jeeves_cli.manifest_files import read_manifest
 from jeeves_cli.pipeline import Pipeline
 from jeeves_cli.plans import plan_training
 from jeeves_cli.recipes import load_recipe
 from jeeves_shared.contracts.manifests import DatasetManifest, EvaluationReport, ModelManifest, TrainingManifest
 from jeeves_shared.contracts.recipes import EvaluateRecipe, TrainRecipe
+from jeeves_shared.contracts.requests import TrainingRequest
 
 DEFAULT_TRAIN = JOBS_DIR / "train" / "smollm2-135m-cpu.yaml"
 DEFAULT_EXAM = JOBS_DIR / "evaluate" / "exams" / "jenkins-cicd-en-test.csv"
@@ -33,15 +35,27 @@ def train(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check and estimate only; exit 2 if it cannot run.")
     ] = False,
+    parent: Annotated[
+        Path | None, typer.Option(help="Manifest of the training to go on from: the stage before in a chain.")
+    ] = None,
+    launcher: Annotated[
+        Launcher, typer.Option(help="Elsewhere than in the trainer service: write what runs it there.")
+    ] = Launcher.service,
+    store: Annotated[str, typer.Option(envvar="JEEVES_STORE_URL", help="Artifact store as seen from there.")] = "",
+    image: Annotated[str, typer.Option(help="Of the trainer, for Kubernetes.")] = "jeeves-trainer:0.1.0",
     out: Out = None,
     as_json: AsJson = False,
 ) -> int:
-    """Tune the base model and merge the adapter."""
+    """Tune the base model, or the outcome of an earlier training, and merge the adapter."""
+    given, rows = load_recipe(TrainRecipe, recipe), read_manifest(DatasetManifest, dataset)
+    before = read_manifest(TrainingManifest, parent) if parent else None
+    if launcher is not Launcher.service:
+        request = TrainingRequest(recipe=given, dataset=rows, parent=before)
+        write_launch_file(launch_file(launcher, request, store, image), out)
+        return Exit.OK
     if dry_run:
-        return plan_training(load_recipe(TrainRecipe, recipe), read_manifest(DatasetManifest, dataset), as_json)
-    manifest = Pipeline(make_display(as_json)).train(
-        load_recipe(TrainRecipe, recipe), read_manifest(DatasetManifest, dataset)
-    )
+        return plan_training(given, rows, as_json, before)
+    manifest = Pipeline(make_display(as_json)).train(given, rows, before)
     give(manifest, out, as_json)
     return Exit.OK
 

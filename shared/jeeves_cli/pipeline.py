@@ -131,11 +131,16 @@ class Pipeline:
             )
         return manifest
 
-    def train(self, recipe: TrainRecipe, dataset: DatasetManifest) -> TrainingManifest:
+    def train(
+        self, recipe: TrainRecipe, dataset: DatasetManifest, parent: TrainingManifest | None = None
+    ) -> TrainingManifest:
         """A tuned model, merged and converted."""
         with self._display.stage("train") as stage:
             manifest = self.trainer.run_job(
-                "trainings", TrainingRequest(recipe=recipe, dataset=dataset), TrainingManifest, stage.progress
+                "trainings",
+                TrainingRequest(recipe=recipe, dataset=dataset, parent=parent),
+                TrainingManifest,
+                stage.progress,
             )
             stage.done(
                 f"{manifest.steps} steps · loss {manifest.train_loss:.2f} · held-out {manifest.eval_loss_before:.2f} → "

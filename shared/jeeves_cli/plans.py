@@ -3,7 +3,7 @@
 from jeeves_cli.client import ServiceClient
 from jeeves_cli.display import ConsoleDisplay, make_display
 from jeeves_cli.exits import Exit
-from jeeves_shared.contracts.manifests import DatasetManifest
+from jeeves_shared.contracts.manifests import DatasetManifest, TrainingManifest
 from jeeves_shared.contracts.plans import TrainingPlan
 from jeeves_shared.contracts.recipes import TrainRecipe
 from jeeves_shared.contracts.requests import TrainingRequest
@@ -12,13 +12,16 @@ _MARKS = {"ok": "✓", "warning": "!", "error": "✗"}
 _GIB = 1024**3
 
 
-def plan_training(recipe: TrainRecipe, dataset: DatasetManifest, as_json: bool) -> Exit:
+def plan_training(
+    recipe: TrainRecipe, dataset: DatasetManifest, as_json: bool, parent: TrainingManifest | None = None
+) -> Exit:
     """Ask the trainer for its plan and show it.
 
     Args:
         recipe: validated.
         dataset: manifest.
         as_json: the plan on standard output, nothing else.
+        parent: training to go on from.
 
     Returns:
         `USAGE` if something speaks against running it.
@@ -29,9 +32,9 @@ def plan_training(recipe: TrainRecipe, dataset: DatasetManifest, as_json: bool) 
     display = make_display(as_json)
     with display.stage("plan") as stage:
         plan = ServiceClient("trainer").run_job(
-            "plans", TrainingRequest(recipe=recipe, dataset=dataset), TrainingPlan, stage.progress
+            "plans", TrainingRequest(recipe=recipe, dataset=dataset, parent=parent), TrainingPlan, stage.progress
         )
-        stage.done(f"{plan.recipe}: {plan.steps} steps on {plan.device}")
+        stage.done(f"{plan.recipe}: {plan.steps or '?'} steps on {plan.device}")
     if as_json:
         print(plan.model_dump_json(indent=2))
     elif isinstance(display, ConsoleDisplay):

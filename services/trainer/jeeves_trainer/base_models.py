@@ -7,6 +7,8 @@ import importlib.util
 from dataclasses import dataclass
 from pathlib import Path
 
+from safetensors import SafetensorError, safe_open
+
 from jeeves_shared.artifacts import file_sha256
 from jeeves_shared.contracts.base import content_hash
 from jeeves_shared.contracts.recipes import BaseModelSource
@@ -66,8 +68,27 @@ def _located_folder(folder: Path) -> LocatedModel:
         files = sorted(path for path in folder.iterdir() if path.suffix in _HASHED_SUFFIXES)
         if not any(path.suffix == ".safetensors" for path in files):
             raise BaseModelUnusable(f"{folder.name} has no safetensors weights; pickled weights are not read.")
+        for path in files:
+            if path.suffix == ".safetensors":
+                check_safetensors(path)
         return LocatedModel(folder, "", "", content_hash({path.name: file_sha256(path) for path in files}))
     ggufs = sorted(folder.glob("*.gguf"))
     if len(ggufs) != 1:
         raise BaseModelUnusable(f"{folder.name} holds {len(ggufs)} GGUF files and no config.json: one is needed.")
     return LocatedModel(folder, ggufs[0].name, "", file_sha256(ggufs[0]))
+
+
+def check_safetensors(path: Path) -> None:
+    """Check that a file is what its name says; its header only.
+
+    Raises:
+        BaseModelUnusable: it is something else, such as a pickle, or cut off.
+    """
+    try:
+        with safe_open(path, framework="numpy"):
+            pass
+    except SafetensorError as exc:
+        raise BaseModelUnusable(
+            f"{path.name} is no safetensors file ({exc}): only safetensors are read, nothing is unpickled. "
+            "Fetch the weights again from where they come from."
+        ) from exc

@@ -10,13 +10,21 @@ Layout of a batch of B rows, P prompt columns and A answer columns::
 
 Prompts are padded on the left and answers on the right, so that all answers begin in one column: the loss looks at the
 last A + 1 columns only.
+
+A packed row holds several samples one after another, padded on the right. Positions start at 0 with each sample, and
+that is what keeps samples from seeing each other: transformers builds a block-diagonal mask from them. P is 1 then::
+
+    input_ids     [prompt answer end prompt prompt answer end pad pad]
+    labels        [-100   answer end -100   -100   answer end -100 -100]
+    position_ids  [0      1      2   0      1      2      3   0    0  ]
+
+Source of the mask: transformers, masking_utils.py, find_packed_sequence_indices.
 """
 
 import math
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 
@@ -37,6 +45,7 @@ class Batch:
     Attributes:
         input_ids, attention_mask, position_ids, labels: shape (B, P + A), int64.
         prompt_columns: P.
+        packed: rows hold several samples; the model gets no attention mask.
     """
 
     input_ids: torch.Tensor
@@ -44,6 +53,12 @@ class Batch:
     position_ids: torch.Tensor
     labels: torch.Tensor
     prompt_columns: int
+    packed: bool = False
+
+    @property
+    def model_mask(self) -> torch.Tensor | None:
+        """The mask to give to the model: None where positions say what belongs together."""
+        return None if self.packed else self.attention_mask
 
     def to(self, device: torch.device) -> "Batch":
         """The same batch on a device."""
@@ -55,6 +70,7 @@ class Batch:
             self.position_ids.to(device),
             self.labels.to(device),
             self.prompt_columns,
+            self.packed,
         )
 
     @property
@@ -121,44 +137,73 @@ def collate(samples: Sequence[RenderedSample], pad_id: int) -> Batch:
     )
 
 
-class Collator:
-    """Turns one planned micro batch, `{"rows": [indices]}`, into the arguments of the loss.
+def collate_packed(rows: Sequence[Sequence[RenderedSample]], pad_id: int) -> Batch:
+    """Rows of several samples each as one batch.
 
     Args:
-        samples: that the indices mean.
-        pad_id: token for padding.
+        rows: at least one, each with at least one sample; prompts are not empty.
+        pad_id: token for padding; every pad stands alone, so that nothing sees it.
     """
+    columns = max(sum(sample.tokens for sample in row) for row in rows)
+    ids, mask, positions, labels = [], [], [], []
+    for row in rows:
+        used = sum(sample.tokens for sample in row)
+        pads = columns - used
+        ids.append([token for sample in row for token in (*sample.prompt_ids, *sample.answer_ids)] + [pad_id] * pads)
+        mask.append([1] * used + [0] * pads)
+        positions.append([at for sample in row for at in range(sample.tokens)] + [0] * pads)
+        labels.append(
+            [label for sample in row for label in (*[IGNORED] * len(sample.prompt_ids), *sample.answer_ids)]
+            + [IGNORED] * pads
+        )
+    return Batch(
+        input_ids=torch.tensor(ids),
+        attention_mask=torch.tensor(mask),
+        position_ids=torch.tensor(positions),
+        labels=torch.tensor(labels),
+        prompt_columns=1,
+        packed=True,
+    )
 
-    def __init__(self, samples: Sequence[RenderedSample], pad_id: int) -> None:
-        self._samples = samples
-        self._pad_id = pad_id
 
-    def __call__(self, items: Sequence[Mapping[str, Sequence[int]]]) -> dict[str, Any]:
-        """Collate the only item; the data loader's own batch size is 1."""
-        (item,) = items
-        return vars(collate([self._samples[row] for row in item["rows"]], self._pad_id)).copy()
-
-
-def check_labels(batch: Batch, samples: Sequence[RenderedSample], renderer: Renderer) -> None:
+def check_labels(batch: Batch, rows: Sequence[Sequence[RenderedSample]], renderer: Renderer) -> None:
     """Check that a batch trains on the answers and their end tokens, all of them, and on nothing else.
 
     Args:
         batch: as the model gets it.
-        samples: that it was made from, in order.
+        rows: the samples of each row, in order.
         renderer: to turn ids back into text.
 
     Raises:
         LabelsWrong: with the first row that differs.
     """
-    for row, sample in enumerate(samples):
-        labels = batch.labels[row]
-        labelled = labels != IGNORED
-        attended = batch.attention_mask[row] == 1
-        trained = renderer.decode(labels[labelled].tolist())
-        read = renderer.decode(batch.input_ids[row][attended & ~labelled].tolist())
-        if not bool(labelled.any()):
-            raise LabelsWrong(f"Row {row} has no label at all: raise max_length_tokens.")
-        if trained != sample.answer_text or read != sample.prompt_text:
-            raise LabelsWrong(f"Row {row} would train on {trained[:80]!r} after {read[-80:]!r}, not on its answer.")
-        if not torch.equal(batch.input_ids[row][labelled], labels[labelled]):
-            raise LabelsWrong(f"Row {row} has labels that differ from the tokens that it reads.")
+    for number, samples in enumerate(rows):
+        found = list(_samples_in(batch, number))
+        if len(found) != len(samples):
+            raise LabelsWrong(f"Row {number} holds {len(found)} samples, {len(samples)} were put there.")
+        for (ids, labels), sample in zip(found, samples, strict=True):
+            _check_sample(number, ids, labels, sample, renderer)
+
+
+def _samples_in(batch: Batch, row: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """Ids and labels of each sample of a row, told apart by what the model gets: the mask and the positions."""
+    attended = batch.attention_mask[row] == 1
+    ids, labels, positions = (t[row][attended] for t in (batch.input_ids, batch.labels, batch.position_ids))
+    starts = (positions == 0).nonzero().flatten().tolist()
+    for start, end in zip(starts, [*starts[1:], len(ids)], strict=True):
+        yield ids[start:end], labels[start:end]
+
+
+def _check_sample(
+    row: int, ids: torch.Tensor, labels: torch.Tensor, sample: RenderedSample, renderer: Renderer
+) -> None:
+    labelled = labels != IGNORED
+    trained, read = renderer.decode(labels[labelled].tolist()), renderer.decode(ids[~labelled].tolist())
+    if not bool(labelled.any()):
+        raise LabelsWrong(f"Row {row} has no label at all: raise max_length_tokens.")
+    if trained != sample.answer_text or read != sample.prompt_text:
+        raise LabelsWrong(f"Row {row} would train on {trained[:80]!r} after {read[-80:]!r}, not on its answer.")
+    if bool(labelled[0]):
+        raise LabelsWrong(f"Row {row} has a label on the first token of a sample, which nothing predicts.")
+    if not torch.equal(ids[labelled], labels[labelled]):
+        raise LabelsWrong(f"Row {row} has labels that differ from the tokens that it reads.")

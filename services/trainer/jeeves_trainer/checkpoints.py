@@ -45,3 +45,16 @@ def resume_point(root: Path) -> Path | None:
         else:
             shutil.rmtree(folder)
     return max(complete, key=checkpoint_step, default=None)
+
+
+def prune_checkpoints(root: Path, keep: set[int]) -> None:
+    """Remove the complete checkpoints of all other steps.
+
+    Args:
+        root: folder of the checkpoints.
+        keep: steps whose checkpoint stays.
+    """
+    for folder in root.glob(f"{CHECKPOINT_PREFIX}*"):
+        if checkpoint_step(folder) not in keep and is_complete(folder):
+            (folder / MARKER).unlink()  # first, so that a kill leaves no half of a complete one
+            shutil.rmtree(folder)

@@ -12,6 +12,7 @@ from jeeves_shared.engine.binary import CONVERTER_SCRIPT, find_converter_folder
 from jeeves_shared.process import die_with_parent
 from jeeves_trainer.errors import ConversionFailed
 
+ADAPTER_SCRIPT = "convert_lora_to_gguf.py"
 _POLL_SECONDS = 0.2
 _TAIL_CHARACTERS = 600
 
@@ -30,11 +31,36 @@ def convert_to_gguf(folder: Path, target: Path, name: str, heartbeat: Callable[[
         EngineBinaryMissing: the converter is not installed.
         StorageFull: no space left.
     """
-    script = find_converter_folder() / CONVERTER_SCRIPT
+    options = ["--outtype", "bf16", "--model-name", name]
+    _run_converter(CONVERTER_SCRIPT, folder, target, options, heartbeat)
+
+
+def convert_adapter_to_gguf(adapter: Path, base: Path, target: Path, heartbeat: Callable[[], None]) -> None:
+    """Convert a peft adapter to a GGUF LoRA, in a process of its own.
+
+    Args:
+        adapter: folder with `adapter_config.json` and `adapter_model.safetensors`.
+        base: Hugging Face folder of the model that it belongs to.
+        target: file to write; whole or not at all.
+        heartbeat: called while waiting; may raise to stop.
+
+    Raises:
+        ConversionFailed, EngineBinaryMissing, StorageFull: as `convert_to_gguf`.
+    """
+    options = ["--outtype", "f16", "--base", str(base)]
+    _run_converter(ADAPTER_SCRIPT, adapter, target, options, heartbeat)
+
+
+def _run_converter(script: str, folder: Path, target: Path, options: list[str], heartbeat: Callable[[], None]) -> None:
     with atomic_path(target) as temporary, tempfile.TemporaryFile() as output:
-        arguments = [str(folder), "--outfile", str(temporary), "--outtype", "bf16", "--model-name", name]
         process = subprocess.Popen(
-            [sys.executable, str(script), *arguments],
+            [
+                sys.executable,
+                str(find_converter_folder() / script),
+                str(folder),
+                *("--outfile", str(temporary)),
+                *options,
+            ],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
@@ -50,4 +76,4 @@ def convert_to_gguf(folder: Path, target: Path, name: str, heartbeat: Callable[[
         if process.returncode != 0 or not temporary.is_file():
             output.seek(0)
             tail = output.read().decode("utf-8", errors="replace").strip()[-_TAIL_CHARACTERS:]
-            raise ConversionFailed(f"llama.cpp's converter refused {name}: {tail}")
+            raise ConversionFailed(f"llama.cpp's converter refused to make {target.name}: {tail}")

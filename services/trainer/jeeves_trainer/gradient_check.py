@@ -1,4 +1,4 @@
-"""Before a run: are the adapter's gradients on the chosen kernels those of float32?
+"""Before a run: are the gradients of what is trained, on the chosen kernels, those of float32?
 
 A fast kernel may lose them silently: bitsandbytes' fused 4-bit product on a CPU has none, and the first layer's adapter
 got exactly zero, though only after the first evaluation. So one micro batch is computed both ways, after one pass in
@@ -15,7 +15,7 @@ import torch
 from jeeves_trainer.batches import Batch
 from jeeves_trainer.errors import GradientsWrong
 from jeeves_trainer.four_bit import dequantized
-from jeeves_trainer.loss import answer_loss_sum, mean_answer_loss
+from jeeves_trainer.loss import answer_loss_sum, causal_model, mean_answer_loss
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -35,9 +35,9 @@ _CHECKED_LAYERS = 2
 
 
 def check_gradients(model: "PeftModel", batch: Batch, *, bfloat16: bool, prompt_gradient: bool, seed: int) -> float:
-    """Compare the adapter's gradient on one batch with float32.
+    """Compare the gradient on one batch with float32.
 
-    The adapter's second factor starts at zero, which makes the first one's gradient zero: for the time of the check it
+    An adapter's second factor starts at zero, which makes the first one's gradient zero: for the time of the check it
     gets small random values.
 
     Args:
@@ -45,26 +45,26 @@ def check_gradients(model: "PeftModel", batch: Batch, *, bfloat16: bool, prompt_
         batch: a small one will do.
         bfloat16: as the run will compute.
         prompt_gradient: as the run will compute.
-        seed: of the random values.
+        seed: of the random values, and of dropout.
 
     Returns:
         Relative error in [0, `TOLERANCE`].
 
     Raises:
-        GradientsWrong: some adapter matrix gets no gradient, or the error exceeds `TOLERANCE`.
+        GradientsWrong: some trained matrix gets no gradient, or the error exceeds `TOLERANCE`.
     """
-    before = {name: tensor.detach().clone() for name, tensor in model.named_parameters() if tensor.requires_grad}
+    before = {name: tensor.detach().clone() for name, tensor in model.named_parameters() if "lora_B" in name}
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for name, tensor in model.named_parameters():
-            if name in before and "lora_B" in name:
+            if name in before:
                 tensor.copy_(torch.randn(tensor.shape, generator=generator) * _PROBE_SCALE)
     try:
         with _shortened(model):
             twin: Any = dequantized(model)
             mean_answer_loss(model, [batch], bfloat16=bfloat16)
-            chosen = _gradients(model, batch, bfloat16=bfloat16, prompt_gradient=prompt_gradient)
-            reference = _gradients(twin, batch, bfloat16=False, prompt_gradient=prompt_gradient)
+            chosen = _gradients(model, batch, bfloat16=bfloat16, prompt_gradient=prompt_gradient, seed=seed)
+            reference = _gradients(twin, batch, bfloat16=False, prompt_gradient=prompt_gradient, seed=seed)
     finally:
         with torch.no_grad():
             for name, tensor in model.named_parameters():
@@ -77,7 +77,7 @@ def check_gradients(model: "PeftModel", batch: Batch, *, bfloat16: bool, prompt_
 @contextmanager
 def _shortened(model: "PeftModel") -> Iterator[None]:
     """For the time of the block, a large model has its first layers only."""
-    backbone: Any = getattr(model.get_base_model(), "base_model", None)
+    backbone: Any = getattr(causal_model(model), "base_model", None)
     layers = getattr(backbone, "layers", None)
     if layers is None or model.num_parameters() <= WHOLE_PARAMETERS_MAX:
         yield
@@ -97,20 +97,25 @@ def compare_gradients(chosen: dict[str, torch.Tensor], reference: dict[str, torc
     """
     lost = [name for name, tensor in reference.items() if bool(tensor.any()) and not bool(chosen[name].any())]
     if lost:
-        raise GradientsWrong(f"{len(lost)} adapter matrices get no gradient, first {lost[0]}: use dtype float32.")
+        raise GradientsWrong(f"{len(lost)} trained matrices get no gradient, first {lost[0]}: use dtype float32.")
     difference = sum(float((chosen[name] - tensor).square().sum()) for name, tensor in reference.items())
     error = math.sqrt(difference / sum(float(tensor.square().sum()) for tensor in reference.values()))
     if not error <= TOLERANCE:
         raise GradientsWrong(
-            f"The adapter's gradient differs from float32 by {error:.1%}, more than {TOLERANCE:.0%}: use dtype float32."
+            f"The gradient differs from float32 by {error:.1%}, more than {TOLERANCE:.0%}: use dtype float32."
         )
     return error
 
 
-def _gradients(model: "PeftModel", batch: Batch, *, bfloat16: bool, prompt_gradient: bool) -> dict[str, torch.Tensor]:
+def _gradients(
+    model: "PeftModel", batch: Batch, *, bfloat16: bool, prompt_gradient: bool, seed: int
+) -> dict[str, torch.Tensor]:
     model.train()
     model.zero_grad(set_to_none=True)
-    loss = answer_loss_sum(model, batch, bfloat16=bfloat16, prompt_gradient=prompt_gradient)
+    device = causal_model(model).device
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)  # dropout leaves out the same inputs both times
+        loss = answer_loss_sum(model, batch, bfloat16=bfloat16, prompt_gradient=prompt_gradient)
     loss.backward()  # type: ignore[no-untyped-call]
     return {
         name: tensor.grad.detach().float().clone() if tensor.grad is not None else torch.zeros(tensor.shape)

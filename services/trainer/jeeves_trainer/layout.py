@@ -36,3 +36,8 @@ def micro_batch_note(work_dir: Path) -> Path:
 def usable_cores() -> int:
     """Cores that this process may run on, at least 1."""
     return max(1, len(os.sched_getaffinity(0)))
+
+
+def process_count() -> int:
+    """Processes that share this training, as `accelerate launch` says in the environment; 1 without it."""
+    return int(os.environ.get("WORLD_SIZE", "1"))

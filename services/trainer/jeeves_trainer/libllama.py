@@ -6,7 +6,7 @@ small enough to be said directly. Import only in a job's process.
 
 import ctypes
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -240,7 +240,13 @@ def quantization_types() -> dict[str, int]:
     }
 
 
-def quantize_file(source: Path, target: Path, quantization: str, threads: int) -> None:
+def quantize_file(
+    source: Path,
+    target: Path,
+    quantization: str,
+    threads: int,
+    importance: Mapping[str, npt.NDArray[np.float32]] | None = None,
+) -> None:
     """Quantize a GGUF file; all its metadata is kept.
 
     Args:
@@ -248,6 +254,7 @@ def quantize_file(source: Path, target: Path, quantization: str, threads: int) -
         target: written, and replaced if it exists.
         quantization: llama.cpp's name, such as ``Q8_0``.
         threads: at least 1.
+        importance: mean square of each weight's inputs, by name; types of few bits are fitted with it.
 
     Raises:
         QuantizationFailed: no such type, or llama.cpp refused the file.
@@ -260,6 +267,20 @@ def quantize_file(source: Path, target: Path, quantization: str, threads: int) -
     parameters = llama_cpp.llama_model_quantize_default_params()
     parameters.ftype = types[quantization]
     parameters.nthread = threads
+    entries = _importance_entries(importance or {})
+    if importance:
+        parameters.imatrix = entries
     status = llama_cpp.llama_model_quantize(str(source).encode(), str(target).encode(), ctypes.byref(parameters))
     if status != 0:
         raise QuantizationFailed(f"llama.cpp could not quantize {source.name} to {quantization} (status {status}).")
+
+
+def _importance_entries(importance: Mapping[str, npt.NDArray[np.float32]]) -> Any:
+    """A C array that ends with an entry without a name; it keeps the vectors alive."""
+    entries = (llama_cpp.llama_model_imatrix_data * (len(importance) + 1))()
+    for entry, (name, values) in zip(entries, importance.items(), strict=False):
+        data = (ctypes.c_float * len(values)).from_buffer_copy(values.astype(np.float32).tobytes())
+        entry.name = name.encode()
+        entry.data = ctypes.cast(data, ctypes.POINTER(ctypes.c_float))
+        entry.size = len(values)
+    return entries

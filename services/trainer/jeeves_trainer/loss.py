@@ -18,19 +18,42 @@ if TYPE_CHECKING:
     from peft import PeftModel
 
 
+def causal_model(model: Any) -> Any:
+    """The causal language model inside an adapter, or the model itself."""
+    inside = getattr(model, "get_base_model", None)
+    return inside() if inside else model
+
+
 def answer_loss_sum(model: "PeftModel", batch: Batch, *, bfloat16: bool, prompt_gradient: bool) -> torch.Tensor:
     """Sum over the labelled tokens of their negative log-probability.
 
     Args:
-        model: adapter on a causal language model with a separate backbone and head.
+        model: a causal language model with a separate backbone and head, with an adapter or without.
         batch: B rows, P prompt columns, A answer columns.
         bfloat16: compute in bfloat16 where torch's autocast deems it safe.
-        prompt_gradient: also change the adapter through what the prompt's tokens compute.
+        prompt_gradient: also change the model through what the prompt's tokens compute.
 
     Returns:
         Scalar, nats, float32.
     """
-    causal: Any = model.get_base_model()
+    logits, labels, _ = _labelled_logits(model, batch, bfloat16=bfloat16, prompt_gradient=prompt_gradient)
+    return cross_entropy(logits, labels, reduction="sum")
+
+
+def answer_log_probabilities(
+    model: "PeftModel", batch: Batch, *, bfloat16: bool, prompt_gradient: bool
+) -> torch.Tensor:
+    """Log-probability of each row's labelled tokens together, shape (B,), nats, float32; arguments as above."""
+    logits, labels, rows = _labelled_logits(model, batch, bfloat16=bfloat16, prompt_gradient=prompt_gradient)
+    each = -cross_entropy(logits, labels, reduction="none")
+    return torch.zeros(len(batch.labels), device=each.device).index_add(0, rows, each)
+
+
+def _labelled_logits(
+    model: Any, batch: Batch, *, bfloat16: bool, prompt_gradient: bool
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Logits of the N labelled positions, shape (N, vocabulary), float32; their labels and their rows, shape (N,)."""
+    causal = causal_model(model)
     batch = batch.to(causal.device)
     with torch.autocast(batch.input_ids.device.type, torch.bfloat16, enabled=bfloat16):
         # The column before the first answer token predicts that token; the last column predicts nothing.
@@ -39,14 +62,14 @@ def answer_loss_sum(model: "PeftModel", batch: Batch, *, bfloat16: bool, prompt_
         labels = batch.labels[:, split + 1 :]
         labelled = labels != IGNORED
         logits = causal.get_output_embeddings()(hidden[labelled])
-        return cross_entropy(logits.float(), labels[labelled], reduction="sum")
+        return logits.float(), labels[labelled], labelled.nonzero()[:, 0]
 
 
 def _hidden_whole(causal: Any, batch: Batch, split: int) -> torch.Tensor:
     """Hidden states of columns split … P + A − 2, shape (B, A, width), with gradients through all columns."""
     states = causal.base_model(
         input_ids=batch.input_ids,
-        attention_mask=batch.attention_mask,
+        attention_mask=batch.model_mask,
         position_ids=batch.position_ids,
         use_cache=False,
     ).last_hidden_state

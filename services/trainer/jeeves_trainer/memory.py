@@ -65,6 +65,15 @@ def adapter_parameters(shape: ModelShape, recipe: TrainRecipe) -> int:
     return shape.layers * sum(recipe.lora.rank * sum(shapes[name]) for name in names if name in shapes)
 
 
+def trained_parameters(shape: ModelShape, recipe: TrainRecipe) -> int:
+    """Parameters that a recipe changes."""
+    return sum(parameter_counts(shape)) if recipe.method == "full" else adapter_parameters(shape, recipe)
+
+
+def _labelled_share(recipe: TrainRecipe) -> float:
+    return 1.0 if recipe.stage == "cpt" else _ANSWER_SHARE
+
+
 def estimate_memory(shape: ModelShape, recipe: TrainRecipe, *, cuda: bool) -> MemoryEstimate:
     """Peak memory of a training.
 
@@ -76,15 +85,18 @@ def estimate_memory(shape: ModelShape, recipe: TrainRecipe, *, cuda: bool) -> Me
     bytes_each = 2 if recipe.dtype == "bfloat16" else 4
     linear, others = parameter_counts(shape)
     linear_bytes = linear * (_FOUR_BIT_BYTES if recipe.method == "qlora" else bytes_each)
-    trained = adapter_parameters(shape, recipe)
-    tokens = recipe.micro_batch_samples * recipe.max_length_tokens
-    taped = tokens if recipe.prompt_gradient else math.ceil(tokens * _ANSWER_SHARE)
+    trained = trained_parameters(shape, recipe)
+    rows = recipe.micro_batch_samples * (2 if recipe.stage == "dpo" else 1)  # a pair is two answers
+    tokens = rows * recipe.max_length_tokens
+    share = _labelled_share(recipe)
+    frozen = 0.0 if recipe.method == "full" else linear_bytes + others * bytes_each
+    taped = tokens if recipe.prompt_gradient else math.ceil(tokens * share)
     parts = {
-        "weights": linear_bytes + others * bytes_each,
+        "weights": frozen,
         "adapter": trained * _TRAINED_BYTES_WEIGHT_AND_GRADIENT,
         "optimizer": trained * _ADAM_BYTES,
         "activations": taped * _activation_bytes(shape, recipe, bytes_each),
-        "logits": math.ceil(tokens * _ANSWER_SHARE) * shape.vocabulary * _LOGIT_BYTES,
+        "logits": math.ceil(tokens * share) * shape.vocabulary * _LOGIT_BYTES,
     }
     overhead = _OVERHEAD_CUDA_BYTES if cuda else _OVERHEAD_CPU_BYTES
     fragments = (_FRAGMENTS - 1) * sum(parts.values())
@@ -104,7 +116,7 @@ def _activation_bytes(shape: ModelShape, recipe: TrainRecipe, bytes_each: int) -
     keys = shape.key_value_heads * shape.head_size
     queries = shape.heads * shape.head_size
     wanted = recipe.lora.target_modules
-    adapted = len(_SUFFIXES if wanted == "all-linear" else wanted)
+    adapted = 0 if recipe.method == "full" else len(_SUFFIXES if wanted == "all-linear" else wanted)
     block = 8 * shape.hidden
     block += bytes_each * (3 * shape.hidden + 2 * queries + 2 * keys + 4 * shape.intermediate)
     block += 4 * adapted * (shape.hidden + recipe.lora.rank)
@@ -142,7 +154,11 @@ def advise(shape: ModelShape, recipe: TrainRecipe, *, cuda: bool, device_bytes: 
             {"gradient_checkpointing": True, "prompt_gradient": True},
         ),
         (now.method == "qlora", "method: qlora (the base in 4 bits)", {"method": "qlora"}),
-        (now.lora.rank <= 16, "lora.rank: 16", {"lora": now.lora.model_copy(update={"rank": 16})}),
+        (
+            now.lora.rank <= 16,
+            "lora.rank: 16",
+            {"lora": now.lora.model_copy(update={"rank": 16})},
+        ),
         (
             now.max_length_tokens <= 512,
             "max_length_tokens: 512 (longer samples are left out)",

@@ -17,6 +17,9 @@ from jeeves_trainer.four_bit import round_linears
 
 CONFIG_FILE = "adapter_config.json"
 WEIGHTS_FILE = "adapter_model.safetensors"
+MODEL_CONFIG_FILE = "config.json"
+MODEL_WEIGHTS_FILE = "model.safetensors"
+_ONE_FILE = "1000GB"
 
 
 def merge_adapter(base_folder: Path, adapter_folder: Path, target: Path, *, four_bit: bool = False) -> None:
@@ -37,6 +40,34 @@ def merge_adapter(base_folder: Path, adapter_folder: Path, target: Path, *, four
     merged.to(dtype=torch.bfloat16)
     merged.save_pretrained(target)
     AutoTokenizer.from_pretrained(base_folder).save_pretrained(target)
+
+
+def save_whole(base_folder: Path, tuned_folder: Path, target: Path) -> None:
+    """Write a model that was trained whole as a Hugging Face folder in BF16, in one file of weights.
+
+    Args:
+        base_folder: has the tokenizer and the chat template.
+        tuned_folder: configuration and weights as safetensors.
+        target: folder to write; existing files are replaced.
+    """
+    model: Any = AutoModelForCausalLM.from_pretrained(tuned_folder, dtype=torch.bfloat16, use_safetensors=True)
+    model.save_pretrained(target, max_shard_size=_ONE_FILE)
+    AutoTokenizer.from_pretrained(base_folder).save_pretrained(target)
+
+
+def pack_weights(folder: Path, target: Path) -> None:
+    """Configuration and weights of a Hugging Face folder as a tar file; equal files give equal bytes.
+
+    Args:
+        folder: from `save_whole`.
+        target: file to write.
+    """
+    with tarfile.open(target, "w") as archive:
+        for name in (MODEL_CONFIG_FILE, MODEL_WEIGHTS_FILE):
+            entry = tarfile.TarInfo(name)  # no owner and no time
+            entry.size = (folder / name).stat().st_size
+            with (folder / name).open("rb") as file:
+                archive.addfile(entry, file)
 
 
 def pack_adapter(adapter_folder: Path, base_model: str, target: Path) -> None:

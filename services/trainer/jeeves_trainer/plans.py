@@ -15,12 +15,12 @@ from jeeves_trainer.base_models import LocatedModel, locate
 from jeeves_trainer.errors import BaseModelUnusable
 from jeeves_trainer.memory import (
     GIB,
-    adapter_parameters,
     advise,
     estimate_memory,
     parameter_counts,
     shape_of_config,
     shape_of_gguf,
+    trained_parameters,
 )
 from jeeves_trainer.trainings import check_request
 
@@ -91,7 +91,7 @@ def make_plan(body: TrainingRequest, device: Device) -> TrainingPlan:
         recipe=recipe.name,
         dataset_id=body.dataset.id,
         parameters=sum(parameter_counts(shape)) if shape else 0,
-        trained_parameters=adapter_parameters(shape, recipe) if shape else 0,
+        trained_parameters=trained_parameters(shape, recipe) if shape else 0,
         steps=_steps(recipe, body.dataset.train_samples),
         device=device.name,
         device_bytes=device.memory_bytes,
@@ -148,6 +148,8 @@ def _memory_finding(memory: MemoryEstimate, device: Device) -> PlanFinding:
 
 
 def _steps(recipe: TrainRecipe, samples: int) -> int:
+    if recipe.stage != "sft":
+        return recipe.max_steps  # the manifest does not count the rows of other forms
     batches = math.ceil(samples / recipe.micro_batch_samples)
     steps = math.ceil(max(1, round(batches * recipe.epochs)) / recipe.gradient_accumulation)
     return min(steps, recipe.max_steps) if recipe.max_steps else steps

@@ -2,13 +2,19 @@
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+from accelerate import PartialState
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from jeeves_shared.jobs.worker import JobContext
-from jeeves_trainer.checkpoints import CHECKPOINT_PREFIX, mark_complete
+from jeeves_trainer.checkpoints import CHECKPOINT_PREFIX, mark_complete, prune_checkpoints
+from jeeves_trainer.layout import process_count
+from jeeves_trainer.loading import training_device
+from jeeves_trainer.speed import StepCost, matrix_product_rate, peak_memory_bytes
 
 _TRAINING_SHARE = (0.08, 0.9)
 """Part of the job's progress bar that training fills; before it the model is prepared, after it merged."""
@@ -41,29 +47,48 @@ def duration_text(seconds: float) -> str:
     return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
 
 
+@dataclass(frozen=True)
+class StepTokens:
+    """Tokens of a step without padding, and those of them with a label."""
+
+    tokens: int
+    answer_tokens: int
+
+
 class RunProgress(TrainerCallback):
     """Callback of one run.
 
     Args:
         context: of the job.
         evaluate_after: from `evaluation_steps`.
-        step_tokens: tokens of each step, first step first.
+        steps: what each step reads, first step first.
         checkpoints: folder of the checkpoints.
         patience: as in `stopped_improving`.
+        cost: of a step; None if the model's shape is not known.
+        dtype: that the run computes in.
     """
 
     def __init__(
         self,
         context: JobContext,
         evaluate_after: frozenset[int],
-        step_tokens: list[int],
+        steps: Sequence[StepTokens],
         checkpoints: Path,
-        patience: int = 0,
+        *,
+        patience: int,
+        cost: StepCost | None,
+        dtype: torch.dtype,
     ) -> None:
         self._patience = patience
+        self._cost = cost
+        self._dtype = dtype
+        self._device = training_device()
+        self._device_rate = 0.0
+        self._step_seconds = 0.0
+        self._step = 0
         self._context = context
         self._evaluate_after = evaluate_after
-        self._step_tokens = step_tokens
+        self._steps = steps
         self._checkpoints = checkpoints
         self._figures: dict[str, float] = {}
         self._training_seconds = 0.0
@@ -74,6 +99,25 @@ class RunProgress(TrainerCallback):
     def tokens_per_second(self) -> float:
         """Of the steps of this process, without evaluations; 0 before the first."""
         return self._trained_tokens / self._training_seconds if self._training_seconds else 0.0
+
+    def step_figures(self) -> dict[str, float]:
+        """Speed of the last step, memory used so far, and the share of the device's speed; those that are known."""
+        if not self._step_seconds:
+            return {}
+        done = self._steps[self._step - 1]
+        figures = {
+            "tokens_per_second": done.tokens / self._step_seconds,
+            "memory_bytes": float(peak_memory_bytes(self._device)),
+        }
+        if self._cost is not None and self._device_rate:
+            operations = self._cost.operations(done.tokens, done.answer_tokens)
+            figures["mfu"] = operations / self._step_seconds / self._device_rate
+        return figures
+
+    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """Measure what the device can do."""
+        if self._cost is not None:
+            self._device_rate = matrix_product_rate(self._device, self._dtype) * process_count()
 
     def on_step_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """Start the clock."""
@@ -87,8 +131,10 @@ class RunProgress(TrainerCallback):
         Raises:
             JobCancelled: the job was asked to stop.
         """
-        self._training_seconds += time.monotonic() - self._step_started
-        self._trained_tokens += self._step_tokens[state.global_step - 1]
+        self._step = state.global_step
+        self._step_seconds = time.monotonic() - self._step_started
+        self._training_seconds += self._step_seconds
+        self._trained_tokens += self._steps[state.global_step - 1].tokens
         control.should_evaluate = control.should_save = state.global_step in self._evaluate_after
         self._report(state)
         return control
@@ -118,19 +164,28 @@ class RunProgress(TrainerCallback):
         return control
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        """Mark the checkpoint that was just written."""
+        """Mark the checkpoint that was just written, and keep only it and the best one: whole models are large."""
+        if process_count() > 1:
+            PartialState().wait_for_everyone()  # each process writes its own random state there
+        if not state.is_world_process_zero:
+            return
         mark_complete(self._checkpoints / f"{CHECKPOINT_PREFIX}{state.global_step}")
+        losses = {
+            int(item["step"]): item["eval_loss"] for item in state.log_history if item.get("eval_loss") is not None
+        }
+        best = min((step for step in losses if step > 0), key=lambda step: (losses[step], step))
+        prune_checkpoints(self._checkpoints, {best, state.global_step})
 
     def _report(self, state: TrainerState) -> None:
-        total = len(self._step_tokens)
+        total = len(self._steps)
         parts = [f"step {state.global_step}/{total}"]
         if "loss" in self._figures:
             parts.append(f"loss {self._figures['loss']:.2f}")
         if "held_out_loss" in self._figures:
             parts.append(f"held-out {self._figures['held_out_loss']:.2f}")
-        figures = {"step": float(state.global_step), "steps": float(total), **self._figures}
+        figures = {"step": float(state.global_step), "steps": float(total), **self._figures, **self.step_figures()}
         if speed := self.tokens_per_second:
-            left = sum(self._step_tokens[state.global_step :]) / speed
+            left = sum(step.tokens for step in self._steps[state.global_step :]) / speed
             parts += [f"{speed:.0f} tok/s", f"{duration_text(left)} left"]
             figures["tokens_per_second"] = speed
         start, end = _TRAINING_SHARE

@@ -13,6 +13,7 @@ from jeeves_shared.jobs.store import open_database
 from jeeves_shared.jobs.worker import JobContext
 from jeeves_trainer.errors import QuantizationFailed
 from jeeves_trainer.gguf_files import check_architecture, check_template, gguf_file_name, write_metadata
+from jeeves_trainer.importance_file import Importance, read_importance
 from jeeves_trainer.libllama import quantization_types, quantize_file
 from jeeves_trainer.registry import ModelRegistry
 from jeeves_trainer.round_trip import Reference, check_bounds, read_probes
@@ -69,6 +70,7 @@ def _quantize_all(context: JobContext, body: QuantizationRequest, identity: str,
         check_architecture(source, training.architecture)
         check_template(source, training.template_sha256)
     reference = _reference(context, training, stamped)
+    importance = read_importance(context.store.read_bytes(training.importance)) if training.importance else None
     files: list[ModelFile] = []
     base_files: list[ModelFile] = []
     for number, encoding in enumerate(body.quantizations):
@@ -77,9 +79,14 @@ def _quantize_all(context: JobContext, body: QuantizationRequest, identity: str,
             gguf_file_name(training.base_model, version, encoding, tuned=True),
             gguf_file_name(training.base_model, 0, encoding, tuned=False),
         )
-        file = _quantized(context, stamped, names[0], encoding, training.template_sha256)
+        target = context.work_dir / names[0]
+        file = _quantized(context, stamped, target, encoding, template=training.template_sha256, importance=importance)
         files.append(_checked(context, training, reference, file))
-        base_files.append(_quantized(context, base, names[1], encoding, training.template_sha256))
+        # The base's inputs hardly differ from the tuned model's: one measurement serves both.
+        target = context.work_dir / names[1]
+        base_files.append(
+            _quantized(context, base, target, encoding, template=training.template_sha256, importance=importance)
+        )
     stamped.unlink()
     return ModelManifest(
         id=identity,
@@ -99,9 +106,16 @@ def _quantize_all(context: JobContext, body: QuantizationRequest, identity: str,
     )
 
 
-def _quantized(context: JobContext, source: Path, name: str, encoding: str, template: str) -> ModelFile:
-    target = context.work_dir / name
-    quantize_file(source, target, encoding, job_threads())
+def _quantized(
+    context: JobContext,
+    source: Path,
+    target: Path,
+    encoding: str,
+    *,
+    template: str,
+    importance: Importance | None,
+) -> ModelFile:
+    quantize_file(source, target, encoding, job_threads(), importance)
     check_template(target, template)
     artifact = context.store.put_file(target)
     target.unlink()

@@ -1,7 +1,7 @@
 """From samples to token ids: the model's own chat template, and labels on the answer and its end token only."""
 
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,6 +37,10 @@ class RenderedSample:
         return len(self.prompt_ids) + len(self.answer_ids)
 
 
+Unit = tuple[RenderedSample, ...]
+"""What is kept together: one sample, or a better and a worse answer to one prompt."""
+
+
 def template_sha256(template: str) -> str:
     """sha256, 64 hexadecimal digits, of a chat template's text."""
     return hashlib.sha256(template.encode("utf-8")).hexdigest()
@@ -64,8 +68,19 @@ class Renderer:
             BaseModelUnusable: the template writes an answer otherwise than after its generation prompt, or without
                 the end token.
         """
-        messages = build_messages(sample.pair.question, sample.passages)
-        answer = neutralize_control_tokens(sample.pair.answer.strip())
+        return self.render_turn(build_messages(sample.pair.question, sample.passages), sample.pair.answer)
+
+    def render_turn(self, messages: Sequence[Mapping[str, object]], answer: str) -> RenderedSample:
+        """Render a conversation and the assistant's answer to it.
+
+        Args:
+            messages: system and user turns; control tokens in them are the caller's to neutralize.
+            answer: control tokens in it are neutralized.
+
+        Raises:
+            BaseModelUnusable: as `render`.
+        """
+        answer = neutralize_control_tokens(answer.strip())
         prompt_text = self._template(messages, add_generation_prompt=True)
         whole_text = self._template([*messages, {"role": "assistant", "content": answer}], add_generation_prompt=False)
         end = self._tokenizer.eos_token
@@ -77,6 +92,34 @@ class Renderer:
             )
         answer_text = turn[: turn.index(end) + len(end)]
         return RenderedSample(prompt_text, answer_text, self._ids(prompt_text), self._ids(answer_text))
+
+    def render_document(self, heading: str, body: str, max_length_tokens: int) -> list[RenderedSample]:
+        """Render a document for continued pre-training: pieces of its text, each under its heading.
+
+        The heading is read, not learned: a long document repeats it, and would teach it more than anything else. Only
+        the last piece is closed by the end token.
+
+        Args:
+            heading: titles above the text; one line.
+            body: Markdown.
+            max_length_tokens: of a piece with its heading, which takes at most a quarter of it.
+        """
+        heading_ids = self._ids(f"{neutralize_control_tokens(heading)}\n\n")[-(max_length_tokens // 4) :]
+        room = max_length_tokens - len(heading_ids)
+        paragraphs = [
+            self._ids(f"{paragraph}\n\n") for paragraph in neutralize_control_tokens(body).strip().split("\n\n")
+        ]
+        pieces: list[list[int]] = [[]]
+        for ids in paragraphs:
+            if pieces[-1] and len(pieces[-1]) + len(ids) > room - 1:
+                pieces.append([])
+            for start in range(0, len(ids), room - 1):  # a paragraph longer than a piece is cut
+                if start:
+                    pieces.append([])
+                pieces[-1] += ids[start : start + room - 1]
+        pieces[-1].append(self.end_token)
+        prompt_text = self.decode(heading_ids)
+        return [RenderedSample(prompt_text, self.decode(piece), heading_ids, tuple(piece)) for piece in pieces if piece]
 
     def decode(self, ids: Sequence[int]) -> str:
         """Text of token ids, control tokens included."""
@@ -107,10 +150,24 @@ def render_all(
     Raises:
         RecipeError: nothing is left.
     """
-    rendered = [renderer.render(sample) for sample in samples]
-    kept = [sample for sample in rendered if sample.tokens <= max_length_tokens]
-    if len(kept) < len(rendered):
-        log(f"{len(rendered) - len(kept)} of {len(rendered)} samples exceed {max_length_tokens} tokens: left out")
+    units = [(renderer.render(sample),) for sample in samples]
+    return [sample for (sample,) in within_length(units, max_length_tokens, log)]
+
+
+def within_length(units: Sequence[Unit], max_length_tokens: int, log: Callable[[str], None]) -> list[Unit]:
+    """Those units whose samples are all short enough.
+
+    Args:
+        units: samples, or pairs of a better and a worse answer.
+        max_length_tokens: of prompt and answer together.
+        log: told how many were left out.
+
+    Raises:
+        RecipeError: nothing is left.
+    """
+    kept = [unit for unit in units if all(sample.tokens <= max_length_tokens for sample in unit)]
+    if len(kept) < len(units):
+        log(f"{len(units) - len(kept)} of {len(units)} samples exceed {max_length_tokens} tokens: left out")
     if not kept:
         raise RecipeError(f"No sample has at most {max_length_tokens} tokens: raise max_length_tokens.")
     return kept

@@ -18,7 +18,7 @@ from jeeves_trainer.app import NAME, create_app
 from jeeves_trainer.curve_picture import curve_svg
 from jeeves_trainer.registry import ModelRegistry
 from jeeves_trainer.settings import TrainerSettings
-from jeeves_trainer.sft import curve_lines
+from jeeves_trainer.tuning import curve_lines
 
 CURVE = [
     {"step": 0.0, "eval_loss": 3.0},

@@ -15,7 +15,8 @@ from jeeves_trainer.errors import OutOfMemory
 from jeeves_trainer.out_of_memory import within_memory
 from jeeves_trainer.progress import stopped_improving
 from jeeves_trainer.rendering import Renderer, render_all
-from jeeves_trainer.sft import Samples, tune
+from jeeves_trainer.stage_samples import Samples
+from jeeves_trainer.tuning import tune
 
 # peft 0.21 asks transformers 5.23 by the property's old name.
 pytestmark = pytest.mark.filterwarnings("ignore:`(is_)?gradient_checkpointing` is deprecated:FutureWarning")
@@ -118,7 +119,9 @@ def test_a_run_made_to_overfit_stops_early_and_its_best_checkpoint_counts(
             "early_stopping_evaluations": 2,
         }
     )
-    tuned = tune(greedy, tiny_model, tokenizer, Samples(training, held_out), context)
+    tuned = tune(
+        greedy, tiny_model, tokenizer, Samples([(row,) for row in training], [(row,) for row in held_out]), context
+    )
     held = {int(point["step"]): point["eval_loss"] for point in tuned.curve if "eval_loss" in point}
     last = max(held)
     assert tuned.steps == last < 40

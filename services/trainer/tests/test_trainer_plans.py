@@ -116,6 +116,9 @@ def test_more_of_anything_needs_more_memory(recipe):
     assert total(prompt_gradient=True) > total()
     assert total(prompt_gradient=True, gradient_checkpointing=True) < total(prompt_gradient=True)
     assert total(dtype="float32") > total()
+    assert total(stage="cpt") > total()
+    assert total(stage="dpo") > total()
+    assert total(method="full") > total(dtype="float32")
 
 
 def test_the_plan_of_the_default_recipe(tmp_path, recipe, make_dataset):

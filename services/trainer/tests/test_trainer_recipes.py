@@ -1,5 +1,6 @@
 """Every shipped recipe loads, and requests that cannot work are refused before any work."""
 
+import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -100,6 +101,13 @@ def test_pickled_weights_are_not_read(tmp_path: Path):
     (tmp_path / "config.json").write_text("{}")
     (tmp_path / "pytorch_model.bin").write_bytes(b"pickle")
     with pytest.raises(BaseModelUnusable, match="pickled"):
+        locate(BaseModelSource(name="x", location=str(tmp_path), licence="Apache-2.0"))
+
+
+def test_a_pickle_by_the_name_of_safetensors_is_not_read(tmp_path: Path):
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "model.safetensors").write_bytes(pickle.dumps({"weight": [1.0] * 100}))
+    with pytest.raises(BaseModelUnusable, match="nothing is unpickled"):
         locate(BaseModelSource(name="x", location=str(tmp_path), licence="Apache-2.0"))
 
 

@@ -43,7 +43,7 @@ def test_labels_of_real_batches_are_the_answers(renderer: Renderer, rendered):
     for start in range(0, len(rendered), 7):
         rows = rendered[start : start + 7]
         batch = collate(rows, renderer.end_token)
-        check_labels(batch, rows, renderer)
+        check_labels(batch, [[row] for row in rows], renderer)
         assert batch.label_count == sum(len(row.answer_ids) for row in rows)
         assert batch.tokens == sum(row.tokens for row in rows)
 
@@ -53,7 +53,7 @@ def test_a_shifted_label_is_refused(renderer: Renderer, rendered):
     batch = collate(rows, renderer.end_token)
     shifted = replace(batch, labels=batch.labels.roll(-1, dims=1))
     with pytest.raises(LabelsWrong, match="Row 0"):
-        check_labels(shifted, rows, renderer)
+        check_labels(shifted, [[row] for row in rows], renderer)
 
 
 def test_a_label_on_the_prompt_is_refused(renderer: Renderer, rendered):
@@ -62,7 +62,7 @@ def test_a_label_on_the_prompt_is_refused(renderer: Renderer, rendered):
     labels = batch.labels.clone()
     labels[1, batch.prompt_columns - 1] = batch.input_ids[1, batch.prompt_columns - 1]
     with pytest.raises(LabelsWrong, match="Row 1"):
-        check_labels(replace(batch, labels=labels), rows, renderer)
+        check_labels(replace(batch, labels=labels), [[row] for row in rows], renderer)
 
 
 def test_a_row_without_label_is_refused(renderer: Renderer, rendered):
@@ -71,7 +71,7 @@ def test_a_row_without_label_is_refused(renderer: Renderer, rendered):
     labels = batch.labels.clone()
     labels[0] = IGNORED
     with pytest.raises(LabelsWrong, match="no label"):
-        check_labels(replace(batch, labels=labels), rows, renderer)
+        check_labels(replace(batch, labels=labels), [[row] for row in rows], renderer)
 
 
 def test_long_samples_are_left_out_not_cut(renderer: Renderer, samples: list[TrainingSample]):

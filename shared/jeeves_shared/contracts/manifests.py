@@ -11,7 +11,7 @@ from pydantic import Field
 
 from jeeves_shared.contracts.base import Contract
 from jeeves_shared.contracts.estimates import Estimate
-from jeeves_shared.contracts.recipes import RoundTripBounds
+from jeeves_shared.contracts.recipes import RoundTripBounds, TrainMethod, TrainStage
 
 ModelAlias = Literal["candidate", "champion", "previous"]
 
@@ -154,7 +154,19 @@ class TrainingManifest(Contract):
     base_model: str
     base_licence: str
     model_name: str
-    adapter: ArtifactRef = Field(description="tar of the peft adapter (safetensors).")
+    stage: TrainStage = "sft"
+    method: TrainMethod = "lora"
+    parent_id: str = Field(default="", description="Training that it started from; empty: the base model itself.")
+    adapter: ArtifactRef | None = Field(description="tar of the peft adapter (safetensors); None for method `full`.")
+    weights: ArtifactRef | None = Field(
+        default=None, description="tar of the tuned weights (BF16 safetensors); for method `full` only."
+    )
+    adapter_gguf: ArtifactRef | None = Field(
+        default=None, description="The adapter for an engine that has the base loaded; None where it cannot be one."
+    )
+    importance: ArtifactRef | None = Field(
+        default=None, description="safetensors: how much each input of a weight matters, for types of few bits."
+    )
     merged_gguf: ArtifactRef = Field(description="Merged in BF16 and converted to BF16 GGUF.")
     base_gguf: ArtifactRef = Field(description="The untouched base, converted the same way, for comparison.")
     architecture: str
@@ -164,9 +176,12 @@ class TrainingManifest(Contract):
     best_step: int = Field(ge=0, description="Step of the checkpoint with the lowest held-out loss.")
     train_loss: float
     eval_loss_before: float
-    eval_loss: float = Field(description="Held-out loss of the best checkpoint, nats per answer token.")
+    eval_loss: float = Field(description="Of the best checkpoint, held out, nats per labelled token (dpo: per pair).")
     tokens_per_second: float
-    curve: ArtifactRef = Field(description="JSON Lines: step, loss, eval_loss, learning_rate, grad_norm.")
+    curve: ArtifactRef = Field(
+        description="JSON Lines: step, loss, eval_loss, eval_accuracy, learning_rate, grad_norm, tokens_per_second, "
+        "memory_bytes, mfu; those that there are."
+    )
     probes: ArtifactRef | None = Field(
         default=None, description="JSON Lines: prompts with their tokens, to check files."
     )

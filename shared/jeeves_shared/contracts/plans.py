@@ -10,7 +10,7 @@ from jeeves_shared.contracts.base import Contract
 class MemoryEstimate(Contract):
     """Peak memory of a training, in bytes. Written by the trainer; read by the command line and people."""
 
-    weights: int = Field(ge=0, description="The frozen base.")
+    weights: int = Field(ge=0, description="The frozen base; 0 if it is trained whole.")
     adapter: int = Field(ge=0, description="Trained parameters and their gradients, float32.")
     optimizer: int = Field(ge=0, description="Two moments of each trained parameter, float32.")
     activations: int = Field(ge=0, description="Kept for the backward pass of one micro batch of longest samples.")
@@ -40,7 +40,7 @@ class TrainingPlan(Contract):
     dataset_id: str
     parameters: int = Field(ge=0, description="Of the base model; 0 if its shape is not known here.")
     trained_parameters: int = Field(ge=0)
-    steps: int = Field(ge=0)
+    steps: int = Field(ge=0, description="With packing, at most so many; 0: known when the rows are read.")
     device: str
     device_bytes: int = Field(ge=0, description="Memory that the run may use.")
     memory: MemoryEstimate | None = Field(description="None if the shape of the base model is not known here.")

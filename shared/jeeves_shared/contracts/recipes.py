@@ -129,6 +129,10 @@ class BaseModelSource(Contract):
 _QUANTIZATION = re.compile(r"F32|F16|BF16|I?Q[1-8]_(?:0|1|K|NL|X?X?S|K_[SML]|XXS|XS|S|M)")
 
 
+TrainStage = Literal["cpt", "sft", "dpo"]
+TrainMethod = Literal["full", "lora", "qlora"]
+
+
 class TrainRecipe(Contract):
     """How a base model is tuned."""
 
@@ -136,11 +140,15 @@ class TrainRecipe(Contract):
     name: str
     model_name: str = Field(pattern=r"^[a-z0-9.-]+$")
     base_model: BaseModelSource
-    stage: Literal["sft"] = "sft"
-    method: Literal["lora", "qlora"] = "lora"
+    stage: TrainStage = Field(default="sft", description="Documents, questions with answers, or preferences.")
+    method: TrainMethod = "lora"
     lora: LoraSettings = LoraSettings()
     dtype: Literal["bfloat16", "float32"] = "bfloat16"
     device: DeviceNeed | None = Field(default=None, description="What the recipe was written for; a test checks it.")
+    processes: int = Field(
+        default=1, ge=1, le=64, description="One per device, started by `accelerate launch`; a step is shared out."
+    )
+    sharding: Literal["none", "fsdp"] = Field(default="none", description="`fsdp`: the model is divided among them.")
     learning_rate: float = Field(gt=0)
     schedule: Literal["constant", "linear", "cosine"] = "cosine"
     warmup_ratio: float = Field(default=0.05, ge=0, lt=1)
@@ -152,6 +160,13 @@ class TrainRecipe(Contract):
     prompt_gradient: bool = Field(
         default=True,
         description="Off: the backward pass touches answer tokens only; the prompt is read, not learned through.",
+    )
+    packing: bool = Field(
+        default=False,
+        description="Several samples in one row, none of which sees another; `cpt` always packs, `dpo` never.",
+    )
+    preference_beta: float = Field(
+        default=0.1, gt=0, description="Of `dpo`: how dear it is to leave the model that the stage started from."
     )
     gradient_checkpointing: bool = Field(
         default=False, description="Compute activations twice instead of keeping them; needs `prompt_gradient`."
@@ -168,6 +183,12 @@ class TrainRecipe(Contract):
     )
     seed: int = 17
     quantizations: tuple[str, ...] = Field(default=("Q8_0",), min_length=1)
+    importance_samples: int = Field(
+        default=0, ge=0, description="Training samples to measure an importance matrix on, for few bits; 0: none."
+    )
+    adapter_gguf: bool = Field(
+        default=False, description="Also the adapter as GGUF LoRA; for `lora` that starts from the base model."
+    )
     round_trip: RoundTripBounds = RoundTripBounds()
 
     # On fields, not on the model: a recipe with several mistakes shall name them all at once.
@@ -179,12 +200,49 @@ class TrainRecipe(Contract):
             raise ValueError(f"{', '.join(unknown)}: no quantization of llama.cpp, such as Q8_0, Q5_K_M or Q4_K_M")
         return value
 
+    @field_validator("method")
+    @classmethod
+    def _method_of_stage(cls, value: str, info: ValidationInfo) -> str:
+        if value == "full" and info.data.get("stage") == "dpo":
+            raise ValueError("stage dpo needs an adapter: without it the model is its own reference")
+        return value
+
+    @field_validator("sharding")
+    @classmethod
+    def _sharded_among_several(cls, value: str, info: ValidationInfo) -> str:
+        if value == "fsdp" and info.data.get("processes") == 1:
+            raise ValueError("fsdp divides a model among several processes: raise processes")
+        if value == "fsdp" and info.data.get("method") == "qlora":
+            raise ValueError("weights in 4 bits are not divided: use method lora")
+        return value
+
+    @field_validator("prompt_gradient")
+    @classmethod
+    def _text_has_no_prompt(cls, value: bool, info: ValidationInfo) -> bool:
+        if not value and info.data.get("stage") == "cpt":
+            raise ValueError("stage cpt learns from the whole text: leave it true")
+        return value
+
+    @field_validator("packing")
+    @classmethod
+    def _packable(cls, value: bool, info: ValidationInfo) -> bool:
+        if value and info.data.get("stage") == "dpo":
+            raise ValueError("stage dpo compares whole answers: it cannot pack")
+        if value and info.data.get("prompt_gradient") is False:
+            raise ValueError("needs prompt_gradient: true")
+        return value
+
     @field_validator("gradient_checkpointing")
     @classmethod
     def _whole_backward_pass(cls, value: bool, info: ValidationInfo) -> bool:
         if value and info.data.get("prompt_gradient") is False:
             raise ValueError("needs prompt_gradient: true")
         return value
+
+    @property
+    def packs(self) -> bool:
+        """True if rows hold several samples."""
+        return self.packing or self.stage == "cpt"
 
 
 class GateSettings(Contract):

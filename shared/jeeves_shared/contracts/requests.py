@@ -53,6 +53,9 @@ class TrainingRequest(Contract):
 
     recipe: TrainRecipe
     dataset: DatasetManifest
+    parent: TrainingManifest | None = Field(
+        default=None, description="Training whose merged weights this one starts from: the stage before in a chain."
+    )
 
 
 class QuantizationRequest(Contract):
