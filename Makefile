@@ -64,10 +64,17 @@ fix: install-test ## Mend what the tools can mend.
 	$(BIN)/ruff check --fix $(CODE)
 	$(BIN)/ruff format $(CODE)
 
+# datatrove, to compare with, in an environment of its own: it needs an older xxhash than we do.
+$(VENV)/peers/bin/python:
+	@$(PYTHON) -m venv $(VENV)/peers
+	@$(VENV)/peers/bin/pip install -q "datatrove[io,processing]==0.8.0" "xxhash<4" "./shared[search]" ./services/curator
+
 .PHONY: bench
-bench: install-test ## Print the figures of this machine.
+bench: install-test $(VENV)/peers/bin/python ## Print the figures of this machine.
 	$(BIN)/python tests/bench/bench_collector.py
 	$(BIN)/python tests/bench/bench.py
+	$(VENV)/peers/bin/python tests/bench/curation_bench.py --no-material
+	$(BIN)/python tests/bench/curation_bench.py --no-copies
 	$(BIN)/python tests/bench/search_bench.py
 	$(BIN)/python tests/bench/search_quality.py
 	$(BIN)/python tests/bench/training_bench.py

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from jeeves_shared.contracts.collections import CollectionReport
+from jeeves_shared.contracts.feedback import FEEDBACK_TAG
 from jeeves_shared.errors import SourceUnusable
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "tests" / "simulators"))
@@ -134,7 +135,27 @@ def test_feedback_that_was_reviewed(tmp_path: Path, collector: Any) -> None:
     assert manifest.documents == 4
     assert {pair.source_path for pair in pairs.values()} == set(collector.documents(manifest))
     assert (pairs["fb-f0"].answer, pairs["fb-f1"].answer) == ("Not because of 0.", "Because 1.")
+    corrected, praised = (collector.documents(manifest)[f"fb/f{number}"] for number in (0, 1))
+    assert [(one.accepted, one.score) for one in corrected.answers] == [(True, 0), (False, -1)]
+    assert corrected.tags == (FEEDBACK_TAG,)
+    # What was replaced stands beside the text: it is never found.
+    assert corrected.answers[1].text == row["answer"]
+    assert row["answer"] not in corrected.text
+    assert len(praised.answers) == 1
     assert manifest.drops == {"feedback-invalid": 3, "feedback-not-reviewed": 1, "feedback-without-answer": 1}
+
+
+def test_open_questions_are_documents_without_pairs(tmp_path: Path, collector: Any) -> None:
+    path = tmp_path / "open.jsonl"
+    path.write_text("".join(json.dumps({"title": f"Why {n}?", "body": f"It does {n}."}) + "\n" for n in range(2)))
+    columns = {"question": "body", "answer": ""}
+    manifest = collector.collect({"type": "questions", "name": "q", "location": str(path), "columns": columns})
+    assert collector.pairs(manifest) == {}
+    documents = collector.documents(manifest).values()
+    assert [(one.kind, one.question, one.answers) for one in documents] == [
+        ("question", "It does 0.", ()),
+        ("question", "It does 1.", ()),
+    ]
 
 
 def test_a_dump_of_posts(tmp_path: Path, collector: Any) -> None:

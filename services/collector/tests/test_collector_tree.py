@@ -174,6 +174,16 @@ def test_markdown_is_kept_and_its_front_matter_read(collector: Any, write_tree: 
     assert manifest.code_blocks == 3
 
 
+def test_html_is_read_where_it_is_asked_for(collector: Any, write_tree: Any) -> None:
+    page = f"<h1>Help</h1><script>x()</script><p>{BODY}</p><pre><code class='language-groovy'>node {{ }}</code></pre>"
+    root = write_tree({"help.html": page, "a.md": f"# A{BODY}"})
+    assert set(collector.documents(collector.collect(tree(root)))) == {"src/a.md"}
+    documents = collector.documents(collector.collect(tree(root, include=["**/*.html"])))
+    assert documents["src/help.html"].title == "Help"
+    assert "```groovy\nnode { }\n```" in documents["src/help.html"].text
+    assert "x()" not in documents["src/help.html"].text
+
+
 def test_every_drop_has_its_reason(collector: Any, write_tree: Any, tmp_path: Path) -> None:
     (tmp_path / "outside.md").write_text(BODY)
     root = write_tree(

@@ -204,6 +204,28 @@ def test_a_smuggled_evaluation_question_is_taken_out_of_text() -> None:
     assert [(leak.pair_id, leak.what) for leak in leaks] == [("e1", "question")]
 
 
+def test_a_question_smuggled_into_a_page_does_not_reach_the_text_to_train_on(bench: Bench, made_once: Any) -> None:
+    first_bench, honest = made_once
+    exam = next(row.pair for row in rows(first_bench, honest.evaluation) if row.pair.kind != "refusal")
+    learnt = next(row.pair for row in rows(first_bench, honest.train) if row.pair.kind != "refusal")
+    documents, pairs = bench.library()
+    planted = f"\n\n## Asked often\n\nSomebody asked this: {exam.question} Nobody knew.\n\nAgents need Java.\n"
+    documents = [
+        document.model_copy(update={"text": document.text + planted})
+        if document.source_path == learnt.source_path
+        else document
+        for document in documents
+    ]
+    manifest = bench.dataset(bench.collection(documents, pairs))
+    assert exam.id in {row.pair.id for row in rows(bench, manifest.evaluation)}
+    text = "\n".join(row.text for row in form(bench, manifest, "train", "text", TextRow))
+    assert "Agents need Java." in text
+    assert exam.question not in text
+    assert "Nobody knew" not in text
+    card = bench.store.read_bytes(manifest.card).decode()
+    assert f"| {learnt.source_path} | question | {exam.id} | 100% |" in card
+
+
 def test_an_evaluation_answer_is_taken_out_of_text() -> None:
     told = EXAM[0].answer.replace("Open the job", "Open your job")
     text, leaks = Exam(EXAM).without(f"# Tips\n\nAgents need Java.\n\n{told}\n")

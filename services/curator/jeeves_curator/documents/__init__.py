@@ -3,6 +3,7 @@
 | module | what |
 |---|---|
 | `curation` | the job: shards of a collection become curated documents, drops, a review list and figures |
+| `cluster` | those steps as a block of a datatrove pipeline |
 | `steps` | what a step is; the steps that look at one document at a time |
 | `blocks` | Markdown in blocks, code fences whole |
 | `normalize` | one form of text; boilerplate out |
