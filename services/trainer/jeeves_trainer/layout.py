@@ -6,8 +6,9 @@ Layout::
         checkpoints/checkpoint-<step>/            adapter, optimizer, trainer state; `complete.json` is written last
         micro-batch.json                          samples that fitted, after an out-of-memory error
         merged/                                   merged weights as a Hugging Face folder
+        accelerate.yaml  ranks.json  ranks.log    of a training in several processes
     <data folder>/trainer/base-models/<sha256>/   of every job: a base model, prepared once
-        hf/  base-BF16.gguf
+        hf/  base-BF16.gguf                       (hf/ only: merged weights of an earlier training)
 """
 
 import os

@@ -75,7 +75,7 @@ def curve(tmp_path: Path, name: str) -> list[dict[str, float]]:
     return [json.loads(line) for line in lines]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_two_processes_train_as_one_does(
     tmp_path: Path, tiny_model: Path, make_dataset: Callable[..., DatasetManifest]
 ):
@@ -92,7 +92,6 @@ def test_two_processes_train_as_one_does(
     for ours, theirs in zip(alone, together, strict=True):
         for figure in ours.keys() & {"loss", "eval_loss", "learning_rate", "grad_norm"}:
             assert theirs[figure] == pytest.approx(ours[figure], rel=2e-3), (figure, ours["step"])
-    assert standalone(tmp_path, "two", two).returncode == 0, "nothing to do the second time"
 
 
 def test_what_cannot_run_says_so(tmp_path: Path, tiny_model: Path, make_dataset: Callable[..., DatasetManifest]):
