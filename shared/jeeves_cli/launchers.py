@@ -60,10 +60,10 @@ def kubernetes_objects(request: TrainingRequest, store: str, image: str) -> list
     head = {"name": name, "labels": labels}
     resources: dict[str, Any] = {"requests": {"cpu": "2", "memory": "4Gi"}, "limits": {"memory": "4Gi"}}
     if recipe.device is not None:
-        memory = f"{max(16, round(recipe.device.memory_gib * recipe.processes))}Gi"
+        memory = f"{max(16, round(recipe.device.memory_gib))}Gi"
         resources = {
-            "requests": {"cpu": str(4 * recipe.processes), "memory": memory},
-            "limits": {"memory": memory, "nvidia.com/gpu": str(recipe.processes)},
+            "requests": {"cpu": "4", "memory": memory},
+            "limits": {"memory": memory, "nvidia.com/gpu": "1"},
         }
     return [
         {"apiVersion": "v1", "kind": "ConfigMap", "metadata": head, "data": {_REQUEST: text}},

@@ -22,7 +22,7 @@ from jeeves_shared.jenkinsfile.groovy_ast import groovy_available
 
 ROOT = Path(__file__).resolve().parents[2]
 STORE = "s3://models/jeeves"
-FSDP = ROOT / "training-jobs" / "train" / "qwen3-14b-lora-fsdp-2x80gb.yaml"
+RECIPE = ROOT / "training-jobs" / "train" / "qwen3-4b-qlora-24gb.yaml"
 
 
 @pytest.fixture
@@ -48,7 +48,9 @@ def dataset() -> DatasetManifest:
 
 @pytest.fixture
 def request_body(dataset: DatasetManifest) -> TrainingRequest:
-    return TrainingRequest(recipe=TrainRecipe.model_validate(yaml.safe_load(FSDP.read_text("utf-8"))), dataset=dataset)
+    return TrainingRequest(
+        recipe=TrainRecipe.model_validate(yaml.safe_load(RECIPE.read_text("utf-8"))), dataset=dataset
+    )
 
 
 def test_kubernetes_accepts_it(request_body: TrainingRequest) -> None:
@@ -59,7 +61,7 @@ def test_kubernetes_accepts_it(request_body: TrainingRequest) -> None:
     assert TrainingRequest.model_validate_json(objects[0]["data"]["request.json"]) == request_body
     pod = objects[2]["spec"]["template"]["spec"]
     (container,) = pod["containers"]
-    assert container["resources"]["limits"]["nvidia.com/gpu"] == "2"
+    assert container["resources"]["limits"]["nvidia.com/gpu"] == "1"
     assert container["command"][:3] == ["python", "-m", "jeeves_trainer.standalone"]
     mounted = {mount["name"] for mount in container["volumeMounts"]}
     assert mounted == {volume["name"] for volume in pod["volumes"]}
@@ -89,7 +91,7 @@ def test_a_folder_of_this_machine_is_no_store_for_another(request_body: Training
 def test_the_command_writes_the_file(dataset: DatasetManifest, tmp_path: Path) -> None:
     manifest, out = tmp_path / "dataset.json", tmp_path / "job.yaml"
     manifest.write_text(dataset.model_dump_json())
-    words = ["train", "--recipe", str(FSDP), "--dataset", str(manifest), "--launcher", "kubernetes"]
+    words = ["train", "--recipe", str(RECIPE), "--dataset", str(manifest), "--launcher", "kubernetes"]
     done = CliRunner().invoke(app, [*words, "--store", STORE, "--out", str(out)])
     assert done.exit_code == 0, done.output
     job = list(yaml.safe_load_all(out.read_text("utf-8")))[2]

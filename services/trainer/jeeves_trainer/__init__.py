@@ -9,8 +9,14 @@
 | `base_models`, `tokenizers` | the base model as a Hugging Face folder and as BF16 GGUF | job |
 | `plans`, `memory` | job: would a training run, and would it fit? | job |
 | `four_bit`, `out_of_memory` | QLoRA's base; stepping down where memory runs out | job |
-| `rendering`, `batches`, `loss`, `sft`, `gradient_check`, `checkpoints`, `progress` | the training itself | job |
-| `merging`, `conversion`, `gguf_files` | adapter into weights, weights into GGUF, names and metadata | job |
+| `stages`, `samples`, `stage_samples`, `rendering` | what a stage learns from | job |
+| `layouts`, `batches` | which samples share a micro batch, and how they become tensors | job |
+| `tuning`, `loading`, `objectives`, `loss`, `checkpoints` | the training itself | job |
+| `gradient_check`, `progress`, `speed` | what is checked before it, and told about it | job |
+| `standalone` | a training without the service | own |
+| `lineage` | the weights that a stage starts from | job |
+| `merging`, `kept`, `conversion`, `gguf_files` | adapter into weights, weights into GGUF, names and metadata | job |
+| `importance`, `importance_file` | how much each input of a weight matters, for types of few bits | job |
 | `quantizations`, `libllama` | job: BF16 GGUF → quantized files, registered as a candidate | job |
 | `evaluations`, `answer_loss`, `generation`, `scoring`, `bootstrap`, `gate` | job: is the file better? | job |
 | `round_trip` | does a quantized file still say what BF16 says? | job |

@@ -16,13 +16,12 @@ from trl.trainer.sft_config import SFTConfig
 from trl.trainer.sft_trainer import SFTTrainer
 
 from jeeves_shared.contracts.recipes import TrainRecipe
-from jeeves_shared.errors import RecipeError
 from jeeves_shared.jobs.worker import JobContext
 from jeeves_trainer.batches import Batch, check_labels
 from jeeves_trainer.checkpoints import CHECKPOINT_PREFIX, resume_point
 from jeeves_trainer.four_bit import restore_adapter_precision
 from jeeves_trainer.gradient_check import check_gradients
-from jeeves_trainer.layout import checkpoints_folder, micro_batch_note, process_count
+from jeeves_trainer.layout import checkpoints_folder, micro_batch_note
 from jeeves_trainer.layouts import Collator, Layout, Rows, plan_held_out, plan_units, unit_tokens
 from jeeves_trainer.loading import load_for_training
 from jeeves_trainer.memory import shape_of_config
@@ -92,11 +91,6 @@ class StageTrainer(SFTTrainer):
         self._held_out = held_out
         self._objective = objective
         self._figures = figures
-        self._plain: Any = options["model"]
-        self._processes = process_count()
-        if self._processes > 1:
-            # Wrappers for several processes act when they are called, so work goes through a call of the model.
-            self._plain.forward = _run
         super().__init__(**options)
 
     def compute_loss(
@@ -109,19 +103,15 @@ class StageTrainer(SFTTrainer):
         """Mean over the items of the whole step, however many micro batches it has."""
         step_items: int = inputs.pop("step_items")
         batch = Batch(**inputs)
-        total: torch.Tensor = self._through(model, lambda: self._objective.loss_sum(self._plain, batch))
-        return total * self._processes / step_items  # gradients of several processes are averaged
+        total: torch.Tensor = self._objective.loss_sum(model, batch)
+        return total / step_items
 
     def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
         """Held-out figures."""
-        model = self.model if self.model_wrapped is None else self.model_wrapped
-        metrics: dict[str, float] = self._through(model, lambda: self._objective.held_out(self._plain, self._held_out))
+        metrics = self._objective.held_out(self.model, self._held_out)
         self.log(metrics)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
-
-    def _through(self, model: Any, work: Callable[[], Any]) -> Any:
-        return model(work) if self._processes > 1 else work()
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Keep figures in the history, which a checkpoint holds and a resumed run goes on with."""
@@ -129,10 +119,6 @@ class StageTrainer(SFTTrainer):
 
     def create_model_card(self, *_: Any, **__: Any) -> None:
         """Nothing: the card of a model version is written from its manifest."""
-
-
-def _run(work: Callable[[], Any]) -> Any:
-    return work()
 
 
 def tune(
@@ -156,9 +142,6 @@ def tune(
         OutOfMemory: not even one sample at a time fits.
         JobCancelled: the job was asked to stop.
     """
-    if process_count() > 1:
-        # One process cannot step down alone, the others would wait for it: the launcher ends them all.
-        return _tune(recipe, base_folder, tokenizer, samples, context)
     checkpoints = checkpoints_folder(context.work_dir)
     return within_memory(
         recipe,
@@ -179,8 +162,7 @@ def _tune(
     renderer = Renderer(tokenizer)
     layout = Layout(samples.training, recipe.packs, renderer.end_token)  # pads are never attended to, never labelled
     plan = _plan(recipe, samples.training)
-    shared = recipe.gradient_accumulation * process_count()
-    steps = _steps(layout, plan, shared)
+    steps = _steps(layout, plan, recipe.gradient_accumulation)
     model = load_for_training(recipe, base_folder)
     context.log(_check(recipe, model, layout, plan, renderer))
     checkpoints = checkpoints_folder(context.work_dir)
@@ -195,14 +177,16 @@ def _tune(
         cost=StepCost(shape, recipe) if shape else None,
         dtype=torch.bfloat16 if recipe.dtype == "bfloat16" else torch.float32,
     )
-    objective = objective_of(recipe)
+    items = _step_items(layout, plan, recipe.gradient_accumulation)
     trainer = StageTrainer(
         held_out=_held_out_batches(samples.held_out, recipe, renderer.end_token),
-        objective=objective,
+        objective=objective_of(recipe),
         figures=progress.step_figures,
         model=model,
         args=_arguments(recipe, checkpoints, steps=len(steps), resumed=resume is not None),
-        train_dataset=Dataset.from_dict({"rows": plan, "step_items": _step_items(layout, plan, shared)}),
+        train_dataset=Dataset.from_dict(
+            {"rows": plan, "step_items": _step_items(layout, plan, recipe.gradient_accumulation)}
+        ),
         processing_class=tokenizer,
         data_collator=Collator(layout),
         callbacks=[progress],
@@ -216,20 +200,8 @@ def _tune(
 
 
 def _plan(recipe: TrainRecipe, training: Sequence[Unit]) -> list[Rows]:
-    """The micro batches of all processes: the first of each takes the first of them, and so on in turn.
-
-    Raises:
-        RecipeError: there are fewer micro batches than processes.
-    """
-    processes = process_count()
     plan = plan_units(training, recipe)
-    if recipe.max_steps:
-        plan = plan[: recipe.max_steps * recipe.gradient_accumulation * processes]
-    if len(plan) < processes:
-        raise RecipeError(
-            f"{len(plan)} micro batches for {processes} processes: lower processes or micro_batch_samples."
-        )
-    return plan[: len(plan) // processes * processes]
+    return plan[: recipe.max_steps * recipe.gradient_accumulation] if recipe.max_steps else plan
 
 
 def _steps(layout: Layout, plan: Sequence[Rows], accumulation: int) -> list[StepTokens]:
