@@ -71,6 +71,11 @@ bench: install-test ## Print the figures of this machine.
 	$(BIN)/python tests/bench/search_bench.py
 	$(BIN)/python tests/bench/search_quality.py
 
+.PHONY: fuzz
+fuzz: install-test ## Send the gateway more than 10,000 requests made from OpenAPI documents, and 2,000 that must not mix.
+	JEEVES_FUZZ_EXAMPLES=180 JEEVES_CROSSTALK_REQUESTS=2000 $(BIN)/python -m pytest -s \
+		services/gateway/tests/test_gateway_openapi_fuzz.py services/gateway/tests/test_gateway_crosstalk.py
+
 .PHONY: clean
 clean: ## Remove the virtual environment and all data of this folder.
 	rm -rf "$(VENV)" "$(JEEVES_DATA_DIR)"
