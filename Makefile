@@ -87,6 +87,11 @@ bench-gateway: install-test ## Measure the gateway beside LiteLLM and nginx, whi
 bench-models: install-test ## Check breaker and ladder against their models, a million steps each.
 	JEEVES_MODEL_EXAMPLES=20000 $(BIN)/python -m pytest -q services/gateway/tests -k "breaker_model or ladder_model"
 
+.PHONY: fuzz
+fuzz: install-test ## Send the gateway more than 10,000 requests made from OpenAPI documents, and 2,000 that must not mix.
+	JEEVES_FUZZ_EXAMPLES=180 JEEVES_CROSSTALK_REQUESTS=2000 $(BIN)/python -m pytest -s \
+		services/gateway/tests/test_gateway_openapi_fuzz.py services/gateway/tests/test_gateway_crosstalk.py
+
 .PHONY: clean
 clean: ## Remove the virtual environment and all data of this folder.
 	rm -rf "$(VENV)" "$(JEEVES_DATA_DIR)"

@@ -11,6 +11,8 @@ EXCHANGES = 5
 HISTORY_TOKENS = 500
 """Budget of the history: what 2,048 tokens leave beside three passages, the question and the answer."""
 _STANDALONE_TERMS_MIN = 3
+_SUBJECT_TERMS_MIN = 2
+"""An earlier question with so many, "What is a shared library?", is what the later ones point back to."""
 _NAMED_TERMS_MIN = 5
 """A question with so many content terms names its subject, whatever pronouns it has."""
 _CONTINUES = re.compile(r"(?i)(?:and|but|also|what about|how about|or|then|那么?|还有|如果)\b|(?:那|还有|另外)")
@@ -59,14 +61,21 @@ def search_text(messages: Sequence[ChatMessage]) -> str:
     earlier = [message.content.strip() for message in messages[:-1] if message.role == "user"]
     if not earlier:
         return question
+    if _stands_alone(question, _STANDALONE_TERMS_MIN):
+        return question
+    # A chain of such questions leads back to the last one that stands alone; those between may name a part of it.
+    chain = [question]
+    for before in reversed(earlier[-EXCHANGES:]):
+        if len(content_terms(before)) >= _SUBJECT_TERMS_MIN:
+            chain.insert(0, before)
+        if _stands_alone(before, _SUBJECT_TERMS_MIN):
+            break
+    return "\n".join(chain if len(chain) > 1 else [earlier[-1], question])
+
+
+def _stands_alone(question: str, terms_min: int) -> bool:
     terms = content_terms(question)
     points_back = bool(_CONTINUES.match(question)) or (
         bool(_PRONOUN.search(question)) and len(terms) < _NAMED_TERMS_MIN
     )
-    if len(terms) >= _STANDALONE_TERMS_MIN and not points_back:
-        return question
-    # A chain of such questions leads back to the last one that stands alone.
-    for before in reversed(earlier[-EXCHANGES:]):
-        if len(content_terms(before)) >= _STANDALONE_TERMS_MIN and not _CONTINUES.match(before):
-            return f"{before}\n{question}"
-    return f"{earlier[-1]}\n{question}"
+    return len(terms) >= terms_min and not points_back
