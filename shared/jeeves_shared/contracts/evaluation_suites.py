@@ -16,6 +16,8 @@ _NAME = r"^[a-z][a-z0-9_]{0,39}$"
 
 
 class _Suite(Contract):
+    """What all suites have."""
+
     regression_max: float | None = Field(
         default=None, ge=0, description="A gate's condition: so much worse at most. None: measured only."
     )
