@@ -8,11 +8,15 @@ from jeeves_shared.contracts.base import content_hash
 from jeeves_shared.contracts.documents import Document, Passage
 from jeeves_shared.search.builder import Section
 
-SECTIONS_VERSION = 1
+SECTIONS_VERSION = 2
 """Bump with any change to the way documents are split."""
 
 FENCE_OVERFLOW = 3
 """A code block may exceed the longest section this many times before it is cut: half a Jenkinsfile helps nobody."""
+
+INTRODUCTION_CHARACTERS_MAX = 200
+"""What is left of a section before a long block stays with the first part of that block if it is not longer than this:
+alone it would be found for its heading, and say nothing."""
 
 _HEADING = re.compile(r"^(#{1,6})\s+(.+?)\s*#*\s*$")
 _FENCE = re.compile(r"^\s*(`{3,}|~{3,})")
@@ -146,17 +150,22 @@ def _paragraphs(text: str) -> Iterator[str]:
 
 
 def pieces(text: str, characters_max: int) -> Iterator[str]:
-    """Parts of a text of at most `characters_max`, cut at blank lines, never inside a code fence that fits."""
+    """Parts of a text, cut at blank lines, never inside a code fence that fits.
+
+    Args:
+        text: Markdown.
+        characters_max: of a part; a short introduction comes on top.
+    """
     if len(text) <= characters_max:
         yield text
         return
     piece = ""
     for paragraph in _with_introductions(_paragraphs(text), characters_max):
-        if piece and len(piece) + len(paragraph) + 2 > characters_max:
+        if len(piece) > INTRODUCTION_CHARACTERS_MAX and len(piece) + len(paragraph) + 2 > characters_max:
             yield piece
             piece = ""
         for part in _cut(paragraph, characters_max):
-            if piece and len(piece) + len(part) + 2 > characters_max:
+            if len(piece) > INTRODUCTION_CHARACTERS_MAX and len(piece) + len(part) + 2 > characters_max:
                 yield piece
                 piece = ""
             piece = f"{piece}\n\n{part}" if piece else part

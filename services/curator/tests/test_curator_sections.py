@@ -71,8 +71,16 @@ def test_code_is_never_cut_unless_it_is_enormous() -> None:
 
 
 def test_code_stays_with_the_paragraph_that_introduces_it() -> None:
-    text = "a" * 200 + "\n\nRun this:\n\n" + CODE
-    assert [section.passage.text for section in split(text, longest=260)] == ["a" * 200, f"Run this:\n\n{CODE}"]
+    text = "a" * 220 + "\n\nRun this:\n\n" + CODE
+    assert [section.passage.text for section in split(text, longest=260)] == ["a" * 220, f"Run this:\n\n{CODE}"]
+
+
+def test_an_introduction_does_not_stand_alone_before_a_block_that_is_too_long() -> None:
+    code = "```\n" + "\n".join(f"line {number}" for number in range(30)) + "\n```"
+    assert [section.passage.text for section in split(f"With Squid 2.6:\n\n{code}")] == [f"With Squid 2.6:\n\n{code}"]
+    rows = [f"| `--option{number}` | what it does |" for number in range(20)]
+    first, *_ = [section.passage.text for section in split("The options:\n\n" + "\n".join(rows))]
+    assert first.startswith(f"The options:\n\n{rows[0]}\n{rows[1]}")
 
 
 def test_short_sections_join_the_next_one_with_their_heading() -> None:
