@@ -105,15 +105,19 @@ class ServiceClient:
         Raises:
             JobFailed: it ended as failed or cancelled.
             ServiceUnreachable: the service stayed away for `RESTART_PATIENCE_SECONDS`.
-            CommandError: the request was refused.
+            CommandError: the request was refused, or the service's disk is full.
         """
         # One key for all tries: a request whose answer was lost does not start a second job.
         key = {"Idempotency-Key": uuid.uuid4().hex}
         job = Job.model_validate(self._patiently(lambda: self.request("POST", f"/v1/{kind}", body, headers=key)))
-        after = 0
+        after, heard_at = 0, time.monotonic()
         try:
             while job.state not in FINAL_STATES:
-                after = self._follow(kind, job.id, after, on_progress)
+                before, after = after, self._follow(kind, job.id, after, on_progress)
+                if after > before:
+                    heard_at = time.monotonic()
+                elif time.monotonic() - heard_at > RESTART_PATIENCE_SECONDS:
+                    self._look_at_disk()
                 job = Job.model_validate(self._patiently(partial(self.request, "GET", f"/v1/{kind}/{job.id}")))
         except Terminated:
             self.request("DELETE", f"/v1/{kind}/{job.id}")
@@ -143,6 +147,22 @@ class ServiceClient:
             # The service went away in the middle; the caller asks again, patiently.
             time.sleep(0.5)
         return after
+
+    def _look_at_disk(self) -> None:
+        """End the wait for a job that cannot go on: with a full disk its service cannot even write down that it failed.
+
+        Raises:
+            CommandError: too little space is left.
+        """
+        try:
+            missing = self._http.get("/readyz").json().get("missing", {})
+        except (httpx.TransportError, ValueError):
+            return
+        if "disk" in missing:
+            raise CommandError(
+                f"The {self.service} cannot go on: {missing['disk']}. Free some space, then the job is resumed.",
+                Exit.JOB_FAILED,
+            )
 
     def _patiently(self, call: Callable[[], Any]) -> Any:
         deadline = time.monotonic() + RESTART_PATIENCE_SECONDS

@@ -9,6 +9,8 @@ import typer.main
 from declarative_runner import DeclarativeRunner, Event, Finished
 
 from jeeves_cli.main import app
+from jeeves_cli.recipes import load_recipe
+from jeeves_shared.contracts.recipes import EvaluateRecipe, TrainRecipe
 
 ROOT = Path(__file__).parents[2]
 JENKINSFILE = ROOT / "Jenkinsfile"
@@ -213,3 +215,10 @@ def test_the_default_recipes_are_shipped(runner: DeclarativeRunner) -> None:
     recipes = [line.split("'")[3] for line in text.splitlines() if "_RECIPE'" in line and "string(" in line]
     assert len(recipes) == 4
     assert all((ROOT / recipe).is_file() for recipe in recipes)
+
+
+def test_the_recipes_of_whole_builds_can_be_read() -> None:
+    recipes = ROOT / "tests" / "jenkins" / "recipes"
+    names = {load_recipe(TrainRecipe, recipes / f"train-{name}.yaml").name for name in ("build", "worse")}
+    assert names == {"build", "worse"}
+    assert load_recipe(EvaluateRecipe, recipes / "evaluate-build.yaml").name == "build"

@@ -24,7 +24,38 @@ ROOT = Path(__file__).parents[2]
 AGENTS = [{"name": "cpu-1", "labels": ["jeeves"]}]
 CREDENTIALS = {"jeeves-token": "not-asked-for-on-loopback", "jeeves-api-key": "not-asked-for-on-loopback"}
 REAL = Path(sys.executable).with_name("jeeves")
-CORRECTIONS = 25
+# What only the people of a company know: subject, place, command. All different, or the curator drops them as equal.
+FACTS = [
+    tuple(line.split(" | "))
+    for line in """
+expired signing certificates | the vault room in Lyon | certwatch --renew
+red nightly builds of the billing portal | the payments guild | billtrace last
+stuck macOS agents | the studio basement | macreset all
+quarantined npm packages | the supply office | npmjail list
+licence scans of vendored fonts | legal operations | fontscan report
+flaky Selenium grids | the browser farm | gridmend 7
+Gradle build caches | platform storage | cachestat gradle
+orphaned Kubernetes namespaces | cluster housekeeping | nsbroom sweep
+slow SonarQube quality gates | code health | sonarpace trend
+release notes in Japanese | the Osaka desk | notes-ja publish
+hotfix branches older than a month | release captains | branchage old
+firmware images for scales | embedded north | scaleflash verify
+penetration test findings | red harbour | harbour open
+database migrations that were rolled back | schema wardens | migratron undo
+feature flags nobody owns | experiment council | flaghunt orphans
+Docker base images with Alpine | container smiths | smithy rebuild
+translations that are missing | the words team | lingo gaps
+load tests of the ticket shop | performance alley | stampede replay
+customer invoices in the archive | finance records | invoicedig year
+mobile screenshots for the stores | app curators | snapstore refresh
+broken documentation links | technical writers | linkdoctor scan
+Terraform state locks | infrastructure west | statelock free
+telemetry gaps on Sundays | observability crew | gapfinder sunday
+retired Windows 2012 servers | the museum shelf | museum inventory
+GPU reservations for vision models | the pixel lab | gpuclock book
+contractor accounts after projects end | people systems | offboard audit
+""".strip().splitlines()
+]
 
 
 class Service:
@@ -173,11 +204,12 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "-l", folder], check=True)
 
 
+@pytest.mark.builds  # the client waits two minutes for a service that says nothing
 def test_a_full_disk_ends_the_build_and_is_named(builds: Builds, small_disk: Path, tmp_path: Path) -> None:
     collector = builds.start("collector", small_disk)
     build = builds.run(1, ("collect",), SOURCE=str(_pages(tmp_path / "pages", 3000)))
     assert (build.result, build.stages()["Collect"]) == ("FAILURE", "FAILURE"), build.tree() + build.log
-    assert "space" in build.log.lower(), build.log
+    assert "The collector cannot go on: only 0 MiB free in the data folder" in build.log
     assert "Promoted" not in (build.description or "")
     collector.end()
 
@@ -209,31 +241,32 @@ def _corrected(gateway: Service, questions: list[str]) -> str:
 
 
 def _answer(number: int) -> str:
-    return (
-        f"The nightly job number {number} of our controller keeps its artifacts on the volume archive-{number}; "
-        f"restore them with the Pipeline restore-{number} and the credentials named vault-{number}."
-    )
+    subject, place, tool = FACTS[number]
+    return f"{subject.capitalize()} belong to {place}: ask there first, then run {tool} and paste what it prints."
 
 
+@pytest.mark.builds  # two curations and a gateway
 def test_corrections_become_part_of_the_next_data_set(builds: Builds, tmp_path: Path) -> None:
     builds.start("collector")
     curator = builds.start("curator")
     gateway = builds.start("gateway", JEEVES_GATEWAY_ENGINE_URL="http://127.0.0.1:9/v1")
     recipe = builds.source / "own.yaml"
-    documents = {"type": "tree", "name": "pages", "location": str(_pages(tmp_path / "pages", 3)), "licence": "MIT"}
+    pages = "training-jobs/starter-pack/documents/administration"
+    documents = {"type": "tree", "name": "pages", "location": pages, "licence": "Apache-2.0"}
     recipe.write_text(yaml.safe_dump({"schema_version": 1, "name": "own", "sources": [documents]}), encoding="utf-8")
     commands = ("collect", "index", "curate")
     parameters = {"COLLECT_RECIPE": "own.yaml", "DRY_RUN": True}
     before = builds.run(1, commands, **parameters)
+    assert before.result == "SUCCESS", before.log
     manifests = before.state / "archive" / "manifests"
     index = json.loads((manifests / "index.json").read_text(encoding="utf-8"))
     gateway.send("PUT", "/v1/admin/index", {"index": index})
 
     # One more than is accepted: the reviewer refuses the first.
-    questions = [f"Where does the nightly job number {one} keep its artifacts?" for one in range(CORRECTIONS + 1)]
+    questions = [f"Who looks after {subject} at Acme?" for subject, _, _ in FACTS]
     export = tmp_path / "feedback.jsonl"
     export.write_text(_corrected(gateway, questions), encoding="utf-8")
-    assert len(export.read_text(encoding="utf-8").splitlines()) == CORRECTIONS
+    assert len(export.read_text(encoding="utf-8").splitlines()) == len(FACTS) - 1 == 25
     feedback = {"type": "feedback", "name": "feedback", "location": str(export)}
     both = {"schema_version": 1, "name": "own", "sources": [documents, feedback]}
     (builds.source / "own-and-corrected.yaml").write_text(yaml.safe_dump(both), encoding="utf-8")
@@ -266,6 +299,5 @@ def test_corrections_become_part_of_the_next_data_set(builds: Builds, tmp_path: 
     )
     assert new["id"] != old["id"], "a new version"
     texts = "".join(path.read_text(encoding="utf-8") for path in (curator.data_dir / "store").rglob("*.messages.jsonl"))
-    learnt = [one for one in range(CORRECTIONS + 1) if f"archive-{one};" in texts]
-    assert len(learnt) == CORRECTIONS, (learnt, new["drops"])
-    assert 0 not in learnt, "the reviewer refused it"
+    learnt = [number for number in range(len(FACTS)) if _answer(number) in texts]
+    assert learnt == list(range(1, len(FACTS))), (learnt, new["drops"])

@@ -1,6 +1,7 @@
 """The job resource over HTTP, the same for every kind: POST, list, GET, DELETE, events as SSE."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable
 from typing import Annotated
 
@@ -13,6 +14,9 @@ from jeeves_shared.jobs.store import JobStore
 from jeeves_shared.jobs.supervisor import JobKind
 
 _POLL_SECONDS = 0.25
+
+SILENCE_SECONDS = 30.0
+"""A stream without events ends after this: who follows asks for the job again, and for what keeps it from going on."""
 
 
 def job_router(
@@ -66,6 +70,7 @@ def job_router(
 
 
 async def _follow(jobs: JobStore, job_id: str, after: int) -> AsyncIterator[ServerSentEvent]:
+    silent_since = time.monotonic()
     while True:
         # State first: what is written between the two reads is then still delivered.
         state = jobs.get(job_id).state
@@ -73,6 +78,8 @@ async def _follow(jobs: JobStore, job_id: str, after: int) -> AsyncIterator[Serv
         for item in batch:
             after = item.sequence
             yield ServerSentEvent(data=item.model_dump_json(), event=item.type, id=str(item.sequence))
-        if state in FINAL_STATES and not batch:
+        if batch:
+            silent_since = time.monotonic()
+        elif state in FINAL_STATES or time.monotonic() - silent_since > SILENCE_SECONDS:
             return
         await asyncio.sleep(_POLL_SECONDS)
