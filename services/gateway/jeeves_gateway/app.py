@@ -33,6 +33,7 @@ from jeeves_gateway.metrics import GatewayMetrics
 from jeeves_gateway.page_routes import add_page
 from jeeves_gateway.parts import Parts
 from jeeves_gateway.record import GatewayRecord
+from jeeves_gateway.retraining import RetrainingWatch, keep_looking, make_trigger
 from jeeves_gateway.retrieval import Library, OpenIndex
 from jeeves_gateway.serving import ModelRoom
 from jeeves_gateway.settings import GatewaySettings
@@ -67,11 +68,13 @@ def create_app(settings: GatewaySettings, open_index: OpenIndex = SearchIndex.op
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         await _restore(parts)
         housekeeping = asyncio.create_task(_keep_house(parts, settings))
+        looking = asyncio.create_task(keep_looking(parts.retraining, settings.gateway_retraining_look_seconds))
         try:
             yield
         finally:
             housekeeping.cancel()
-            await asyncio.gather(housekeeping, return_exceptions=True)
+            looking.cancel()
+            await asyncio.gather(housekeeping, looking, return_exceptions=True)
             await parts.room.stop()
             await parts.upstream.close()
             await parts.build_logs.close()
@@ -110,6 +113,7 @@ def _build_parts(settings: GatewaySettings, open_index: OpenIndex, metrics: Gate
     store = ArtifactStore(settings.store(), settings.data_dir / "gateway" / "artifacts")
     database = open_database(settings.database("gateway"))
     record, budget_store = GatewayRecord(database), BudgetStore(database)
+    feedback = Feedback(database)
     features = FeatureSwitches(record, lambda: datetime.now(UTC))
     upstream = Upstream(settings.gateway_first_token_seconds_max, settings.gateway_token_gap_seconds_max)
     library = Library(store, open_index, metrics)
@@ -158,8 +162,16 @@ def _build_parts(settings: GatewaySettings, open_index: OpenIndex, metrics: Gate
             settings.gateway_jenkins_url, settings.gateway_jenkins_user, settings.gateway_jenkins_token
         ),
         conversations=Conversations(database),
-        feedback=Feedback(database),
+        feedback=feedback,
         recent=RecentAnswers(),
+        retraining=RetrainingWatch(
+            feedback,
+            record,
+            make_trigger(settings),
+            accepted_min=settings.gateway_retraining_feedback,
+            window=settings.gateway_retraining_ratings,
+            bad_share_max=settings.gateway_retraining_bad_share,
+        ),
         history_exchanges=settings.gateway_conversation_exchanges,
         body_silence_seconds=settings.gateway_body_silence_seconds_max,
         budgets=Budgets(budget_store, _default_limits(settings), metrics),
