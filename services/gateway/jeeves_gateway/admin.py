@@ -114,6 +114,7 @@ async def _status(parts: Parts) -> dict[str, Any]:
     index = parts.library.manifest
     pin = parts.switch.current
     previous = await asyncio.to_thread(parts.record.served, "previous")
+    retraining = await asyncio.to_thread(parts.retraining.status)
     return {
         "model": parts.room.model.model_dump(mode="json") if parts.room.model else None,
         "previous": None if previous is None else previous.get("model", {}).get("id", "base"),
@@ -124,6 +125,7 @@ async def _status(parts: Parts) -> dict[str, Any]:
         "breaker": engine.breaker.state if engine else "open",
         "queue": {"running": parts.admission.running, "waiting": parts.admission.waiting},
         "draining": parts.room.draining,
+        "retraining": retraining.model_dump(mode="json") if retraining else None,
     }
 
 

@@ -40,6 +40,7 @@ from jeeves_gateway.openai_form import error_response
 from jeeves_gateway.page_routes import add_page
 from jeeves_gateway.parts import Parts
 from jeeves_gateway.record import GatewayRecord
+from jeeves_gateway.retraining import RetrainingWatch, keep_looking, make_trigger
 from jeeves_gateway.retrieval import Library, OpenIndex
 from jeeves_gateway.serving import ModelRoom
 from jeeves_gateway.settings import GatewaySettings
@@ -78,7 +79,11 @@ def create_app(settings: GatewaySettings, open_index: OpenIndex = SearchIndex.op
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         await _restore(parts)
-        tasks = [asyncio.create_task(_keep_house(parts, settings)), asyncio.create_task(_watch_pressure(parts))]
+        tasks = [
+            asyncio.create_task(_keep_house(parts, settings)),
+            asyncio.create_task(_watch_pressure(parts)),
+            asyncio.create_task(keep_looking(parts.retraining, settings.gateway_retraining_look_seconds)),
+        ]
         try:
             yield
         finally:
@@ -135,6 +140,7 @@ def _build_parts(settings: GatewaySettings, open_index: OpenIndex, metrics: Gate
     database = open_database(settings.database("gateway"))
     record, budget_store = GatewayRecord(database), BudgetStore(database)
     behind = WriteBehind(record, budget_store, metrics)
+    feedback = Feedback(database)
     features = FeatureSwitches(record, lambda: datetime.now(UTC))
     upstream = Upstream(settings.gateway_first_token_seconds_max, settings.gateway_token_gap_seconds_max)
     library = Library(store, open_index, metrics)
@@ -187,8 +193,16 @@ def _build_parts(settings: GatewaySettings, open_index: OpenIndex, metrics: Gate
             settings.gateway_jenkins_url, settings.gateway_jenkins_user, settings.gateway_jenkins_token
         ),
         conversations=Conversations(database),
-        feedback=Feedback(database),
+        feedback=feedback,
         recent=RecentAnswers(),
+        retraining=RetrainingWatch(
+            feedback,
+            record,
+            make_trigger(settings),
+            accepted_min=settings.gateway_retraining_feedback,
+            window=settings.gateway_retraining_ratings,
+            bad_share_max=settings.gateway_retraining_bad_share,
+        ),
         history_exchanges=settings.gateway_conversation_exchanges,
         body_silence_seconds=settings.gateway_body_silence_seconds_max,
         budgets=Budgets(budget_store, behind, _default_limits(settings), metrics),

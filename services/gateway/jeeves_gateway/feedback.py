@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 
 from pydantic import Field
-from sqlalchemy import Column, DateTime, Engine, MetaData, String, Table, Text, delete, insert, select, update
+from sqlalchemy import Column, DateTime, Engine, MetaData, String, Table, Text, delete, func, insert, select, update
 
 from jeeves_gateway.diagnosis.masking import Masker
 from jeeves_shared.contracts.base import Contract
@@ -74,6 +74,23 @@ class StoredFeedback(Contract):
     outcome: str
     state: State
     reviewed_by: str
+
+
+@dataclass(frozen=True, slots=True)
+class FeedbackCounts:
+    """How much feedback there is.
+
+    Attributes:
+        given: in all.
+        accepted: by a reviewer.
+        recent_bad: bad ratings among the latest.
+        newest: id of the latest, empty if there is none.
+    """
+
+    given: int
+    accepted: int
+    recent_bad: int
+    newest: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,6 +202,22 @@ class Feedback:
             }
             connection.execute(update(_feedback).where(this).values(**values))
         return _stored({**row, **values})
+
+    def counts(self, latest: int) -> FeedbackCounts:
+        """Counts, for the retraining.
+
+        Args:
+            latest: items among which bad ratings are counted.
+        """
+        recent = select(_feedback.c.id, _feedback.c.rating).order_by(_feedback.c.at.desc()).limit(latest)
+        with self._engine.connect() as connection:
+            rows = connection.execute(recent).all()
+            given = connection.execute(select(func.count()).select_from(_feedback)).scalar_one()
+            accepted = connection.execute(
+                select(func.count()).select_from(_feedback).where(_feedback.c.state == "accepted")
+            ).scalar_one()
+        bad = sum(row.rating == "down" for row in rows)
+        return FeedbackCounts(given, accepted, bad, rows[0].id if rows else "")
 
     def export(self) -> list[FeedbackItem]:
         """What was accepted, oldest first."""

@@ -14,6 +14,7 @@ from jeeves_gateway.ladder import Ladder
 from jeeves_gateway.limits import RequestLimits
 from jeeves_gateway.metrics import GatewayMetrics
 from jeeves_gateway.record import GatewayRecord
+from jeeves_gateway.retraining import RetrainingWatch
 from jeeves_gateway.retrieval import Library
 from jeeves_gateway.serving import ModelRoom
 from jeeves_gateway.switches import RungSwitch
@@ -40,6 +41,7 @@ class Parts:
     conversations: Conversations
     feedback: Feedback
     recent: RecentAnswers
+    retraining: RetrainingWatch
     history_exchanges: int
     body_silence_seconds: float
     budgets: Budgets

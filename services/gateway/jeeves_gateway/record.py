@@ -27,7 +27,7 @@ from sqlalchemy.engine import RowMapping
 
 from jeeves_shared.errors import NotFound
 
-ServedKind = Literal["champion", "previous", "index", "rung", "switches"]
+ServedKind = Literal["champion", "previous", "index", "rung", "switches", "retraining"]
 
 _metadata = MetaData()
 _served = Table(

@@ -97,6 +97,21 @@ class GatewaySettings(ServiceSettings):
     gateway_jenkins_token: SecretStr | None = None
     """API token of that user."""
 
+    gateway_retraining_job: str = ""
+    """Job of that controller that retrains, with its folders: `jeeves/retrain`. Empty: nothing is started."""
+
+    gateway_retraining_feedback: int = Field(default=50, ge=1, le=100_000)
+    """Newly accepted feedback that starts a retraining."""
+
+    gateway_retraining_ratings: int = Field(default=50, ge=5, le=10_000)
+    """Latest ratings, none of them older than the last retraining, that show whether answers got worse."""
+
+    gateway_retraining_bad_share: float = Field(default=0.4, gt=0, le=1)
+    """Share of bad ones among them above which a retraining is started."""
+
+    gateway_retraining_look_seconds: float = Field(default=60.0, gt=0, le=86_400)
+    """Time between two looks at feedback and controller."""
+
     @field_validator("admin_key", "token")
     @classmethod
     def _long_enough(cls, value: SecretStr | None) -> SecretStr | None:
@@ -109,6 +124,12 @@ class GatewaySettings(ServiceSettings):
         # The gateway has keys of its own: off loopback it needs one to begin with, not necessarily the token.
         if not self.loopback and self.bootstrap_key is None:
             raise ValueError(f"host {self.host} is not loopback: set JEEVES_ADMIN_KEY to a long random text")
+        return self
+
+    @model_validator(mode="after")
+    def _job_has_a_controller(self) -> Self:
+        if self.gateway_retraining_job and not self.gateway_jenkins_url:
+            raise ValueError("gateway_retraining_job is set: set JEEVES_GATEWAY_JENKINS_URL too")
         return self
 
     @property

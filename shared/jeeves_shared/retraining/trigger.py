@@ -109,7 +109,12 @@ class RetrainingTrigger:
                 return known
             raise
         queue = response.headers.get("Location", "").rstrip("/").rpartition("/")[2]
-        return Retraining(request_id, "queued", queue_id=int(queue) if queue.isdigit() else 0)
+        if not queue.isdigit():
+            # No queue item in the answer: it may be a proxy's, not Jenkins'.
+            if (known := self.find(request_id)) is not None:
+                return known
+            raise JenkinsAway(f"What answers at {self._url} named no queue item; is that Jenkins?")
+        return Retraining(request_id, "queued", queue_id=int(queue))
 
     def find(self, request_id: str, queue_id: int = 0) -> Retraining | None:
         """Look for a request in the queue and among the latest builds; None if neither knows it.
