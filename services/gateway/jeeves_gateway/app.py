@@ -12,7 +12,6 @@ from pathlib import Path
 from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
 from starlette.middleware import Middleware
-from starlette.responses import Response
 
 from jeeves_gateway.admin import admin_router, lineage_router
 from jeeves_gateway.admin_limits import limits_router
@@ -36,7 +35,6 @@ from jeeves_gateway.keys import Doorkeeper
 from jeeves_gateway.ladder import STEPS, Ladder, Pressure, free_memory_share
 from jeeves_gateway.limits import RequestLimits
 from jeeves_gateway.metrics import GatewayMetrics
-from jeeves_gateway.openai_form import error_response
 from jeeves_gateway.page_routes import add_page
 from jeeves_gateway.parts import Parts
 from jeeves_gateway.record import GatewayRecord
@@ -128,7 +126,7 @@ def create_app(settings: GatewaySettings, open_index: OpenIndex = SearchIndex.op
             DirectRoutes,
             routes={("POST", completions.path): completions},
             inside_max=settings.gateway_slots + settings.gateway_queue_waiting_max + _WITHOUT_ENGINE_MAX,
-            refuse=lambda: _shed(metrics),
+            overloaded=lambda: _shed(metrics),
         )
     )
     add_page(app)
@@ -278,10 +276,9 @@ async def _watch_pressure(parts: Parts) -> None:
         await asyncio.sleep(_PRESSURE_SECONDS)
 
 
-def _shed(metrics: GatewayMetrics) -> Response:
+def _shed(metrics: GatewayMetrics) -> Overloaded:
     metrics.refusals.labels("overloaded").inc()
-    detail = "More requests than can be looked at: try again in a moment."
-    return error_response(Overloaded(detail, _SHED_RETRY_SECONDS))
+    return Overloaded("More requests than can be looked at: try again in a moment.", _SHED_RETRY_SECONDS)
 
 
 def _build_for_long(settings: GatewaySettings) -> FastAPI:

@@ -5,7 +5,10 @@ from dataclasses import dataclass
 
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from jeeves_gateway.openai_form import error_response
+from jeeves_shared.errors import JeevesError
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +30,9 @@ class DirectRoutes:
     Args:
         app: gets all other requests.
         routes: by method and path.
-        inside_max: requests to them that may be inside at the same time, streams until their end.
-        refuse: the answer to one more; it is given before anything of the request is read.
+        inside_max: requests to them that may be inside at the same time: from the end of the body, for a slow sender
+            must not take a place, to the end of the response.
+        overloaded: why one more is refused; before anything of it is read, if it can be told then.
     """
 
     def __init__(
@@ -36,12 +40,12 @@ class DirectRoutes:
         app: ASGIApp,
         routes: Mapping[tuple[str, str], DirectRoute],
         inside_max: int,
-        refuse: Callable[[], Response],
+        overloaded: Callable[[], JeevesError],
     ) -> None:
         self._app = app
         self._routes = routes
         self._inside_max = inside_max
-        self._refuse = refuse
+        self._overloaded = overloaded
         self._inside = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -52,11 +56,23 @@ class DirectRoutes:
             return
         scope["route"] = route
         if self._inside >= self._inside_max:
-            await self._refuse()(scope, receive, send)
+            await error_response(self._overloaded())(scope, receive, send)
             return
-        self._inside += 1
+        inside = False
+
+        async def counted_receive() -> Message:
+            nonlocal inside
+            message = await receive()
+            if not inside and message["type"] == "http.request" and not message.get("more_body", False):
+                if self._inside >= self._inside_max:
+                    raise self._overloaded()
+                self._inside += 1
+                inside = True
+            return message
+
         try:
-            response = await route.endpoint(Request(scope, receive, send))
-            await response(scope, receive, send)
+            response = await route.endpoint(Request(scope, counted_receive, send))
+            await response(scope, counted_receive, send)
         finally:
-            self._inside -= 1
+            if inside:
+                self._inside -= 1

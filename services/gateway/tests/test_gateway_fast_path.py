@@ -10,16 +10,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 from sqlalchemy import text
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Message, Receive, Scope, Send
 
 from jeeves_gateway.budgets import BudgetStore
-from jeeves_gateway.errors import UpstreamFailed
+from jeeves_gateway.direct import DirectRoute, DirectRoutes
+from jeeves_gateway.errors import Overloaded, UpstreamFailed
 from jeeves_gateway.fresh import FRESH_SECONDS, FreshValues
 from jeeves_gateway.hygiene import PromptGuard
 from jeeves_gateway.metrics import GatewayMetrics
+from jeeves_gateway.openai_form import error_response
 from jeeves_gateway.record import GatewayRecord
 from jeeves_gateway.upstream import Endpoint, Piece, Sampling, Upstream, _EventReader
 from jeeves_gateway.write_behind import WriteBehind
 from jeeves_shared.contracts.prompts import SYSTEM_PROMPT
+from jeeves_shared.errors import JeevesError
 from jeeves_shared.jobs.store import open_database
 
 TODAY = datetime.now(UTC).date().isoformat()
@@ -195,3 +201,51 @@ async def test_a_connection_that_was_dropped_meanwhile_is_tried_again_once(poole
     finally:
         await upstream.close()
         server.close()
+
+
+async def test_one_too_many_is_refused_unread_and_slow_senders_take_no_place() -> None:
+    leave, inside = asyncio.Event(), asyncio.Event()
+
+    async def endpoint(request: Request) -> Response:
+        try:
+            await request.body()
+        except JeevesError as exc:
+            return error_response(exc)
+        inside.set()
+        await leave.wait()
+        return Response()
+
+    async def elsewhere(scope: Scope, receive: Receive, send: Send) -> None:
+        raise AssertionError("not asked for")
+
+    routes = {("POST", "/x"): DirectRoute("/x", endpoint)}
+    app = DirectRoutes(elsewhere, routes, inside_max=1, overloaded=lambda: Overloaded("full", 2))
+    sent: list[Message] = []
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    async def whole() -> Message:
+        return {"type": "http.request", "body": b"x", "more_body": False}
+
+    async def slow() -> Message:
+        await inside.wait()
+        return await whole()
+
+    async def never_read() -> Message:
+        raise AssertionError("a request that is refused is not read")
+
+    scope = {"type": "http", "method": "POST", "path": "/x", "headers": []}
+    late = asyncio.create_task(app(dict(scope), slow, send))
+    await asyncio.sleep(0)
+    first = asyncio.create_task(app(dict(scope), whole, send))
+    await late
+    assert sent[0]["status"] == 503, "its body came when the place was taken"
+    sent.clear()
+    await app(dict(scope), never_read, send)
+    assert sent[0]["status"] == 503 and (b"retry-after", b"2") in sent[0]["headers"]
+    sent.clear()
+    leave.set()
+    await first
+    await app(dict(scope), whole, send)
+    assert [message["status"] for message in sent if "status" in message] == [200, 200]

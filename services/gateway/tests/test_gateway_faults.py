@@ -210,9 +210,9 @@ def test_index_that_is_damaged_is_refused_and_the_old_one_goes_on(proxied, share
 
 
 def test_slow_bodies_cost_a_socket_and_are_ended(start_gateway) -> None:
-    with start_gateway(gateway_body_silence_seconds_max=0.3) as gateway:
+    with start_gateway(gateway_body_silence_seconds_max=0.3, gateway_rate_limit="1000/minute") as gateway:
         connections = []
-        for _ in range(30):
+        for _ in range(60):  # more than may be inside at the same time
             connection = socket.create_connection((gateway.base_url.host, gateway.base_url.port), 5)
             connection.sendall(
                 b"POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 1000\r\n\r\n{"
