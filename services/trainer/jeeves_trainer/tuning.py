@@ -184,9 +184,7 @@ def _tune(
         figures=progress.step_figures,
         model=model,
         args=_arguments(recipe, checkpoints, steps=len(steps), resumed=resume is not None),
-        train_dataset=Dataset.from_dict(
-            {"rows": plan, "step_items": _step_items(layout, plan, recipe.gradient_accumulation)}
-        ),
+        train_dataset=Dataset.from_dict({"rows": plan, "step_items": items}),
         processing_class=tokenizer,
         data_collator=Collator(layout),
         callbacks=[progress],
