@@ -209,7 +209,8 @@ def test_a_question_smuggled_into_a_page_does_not_reach_the_text_to_train_on(ben
     exam = next(row.pair for row in rows(first_bench, honest.evaluation) if row.pair.kind != "refusal")
     learnt = next(row.pair for row in rows(first_bench, honest.train) if row.pair.kind != "refusal")
     documents, pairs = bench.library()
-    planted = f"\n\n## Asked often\n\nSomebody asked this: {exam.question} Nobody knew.\n\nAgents need Java.\n"
+    # A heading: paragraphs may be left out for their quality before anybody looks for leaks.
+    planted = f"\n\n## FAQ: {exam.question}\n\nAgents need Java.\n"
     documents = [
         document.model_copy(update={"text": document.text + planted})
         if document.source_path == learnt.source_path
@@ -221,7 +222,6 @@ def test_a_question_smuggled_into_a_page_does_not_reach_the_text_to_train_on(ben
     text = "\n".join(row.text for row in form(bench, manifest, "train", "text", TextRow))
     assert "Agents need Java." in text
     assert exam.question not in text
-    assert "Nobody knew" not in text
     card = bench.store.read_bytes(manifest.card).decode()
     assert f"| {learnt.source_path} | question | {exam.id} | 100% |" in card
 
