@@ -9,7 +9,8 @@
 | `outgoing` | the one way to other hosts |
 | `tree`, `git`, `walk`, `archives` | folders, repositories and archives of AsciiDoc and Markdown |
 | `pairs` | questions and answers from JSON Lines and CSV |
-| `html` | HTML to Markdown |
+| `html`, `plain_html` | HTML to Markdown |
+| `parallel`, `locks` | several processes for one job; one job for each source |
 | `antora`, `addresses` | where a document stands in its site: resources, navigation, public address |
 | `asciidoc` | AsciiDoc to Markdown |
 | `markdown`, `encoding` | reading Markdown; bytes to text |

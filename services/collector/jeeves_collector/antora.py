@@ -13,10 +13,9 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-import yaml
-
 from jeeves_collector.drops import Dropped
 from jeeves_collector.encoding import decode
+from jeeves_collector.markdown import read_yaml
 
 ROOT_MODULE = "ROOT"
 _FAMILIES = {
@@ -153,7 +152,9 @@ class AntoraSite:
         for component in self.components:
             for name in component.navigation:
                 path = component.folder / name
-                if path.is_file():
+                # A list of navigation files is text from elsewhere: it may name any file of this machine.
+                inside = path.resolve().is_relative_to(component.folder.resolve()) and ".." not in path.parts
+                if inside and path.is_file():
                     self._read_navigation(path, component, above)
         return above
 
@@ -202,8 +203,8 @@ def find_components(root: Path, files: list[Path]) -> AntoraSite:
 
 def _component(path: Path) -> Component | None:
     try:
-        fields = yaml.safe_load(decode(path.read_bytes()))
-    except (OSError, Dropped, yaml.YAMLError):
+        fields = read_yaml(decode(path.read_bytes()))
+    except (OSError, Dropped):
         return None
     if not isinstance(fields, dict) or not fields.get("name"):
         return None

@@ -6,6 +6,8 @@ from typing import Any
 
 import yaml
 
+from jeeves_collector.drops import Dropped, DropReason
+
 _FRONT_MATTER = re.compile(r"\A---[ \t]*\n(.*?)^(?:---|\.\.\.)[ \t]*(?:\n|\Z)", re.DOTALL | re.MULTILINE)
 _FRONT_MATTER_CHARACTERS_MAX = 16_384
 _FENCE = re.compile(r"^(?P<prefix>[ \t>]*(?:[-*+]|\d+[.)])?[ \t]*)(?P<fence>`{3,}|~{3,})(?P<info>[^`\n]*)$")
@@ -34,14 +36,27 @@ def split_front_matter(text: str) -> tuple[FrontMatter, str]:
     if found is None or len(found.group(1)) > _FRONT_MATTER_CHARACTERS_MAX:
         return FrontMatter(), text
     try:
-        fields = yaml.safe_load(found.group(1))
-    except yaml.YAMLError:
+        fields = read_yaml(found.group(1))
+    except Dropped:
         return FrontMatter(), text
     if fields is None:
         return FrontMatter(), text[found.end() :]
     if not isinstance(fields, dict):
         return FrontMatter(), text
     return FrontMatter({str(key): value for key, value in fields.items()}), text[found.end() :]
+
+
+def read_yaml(text: str) -> Any:
+    """What a YAML text says: mappings, lists, numbers, texts; it can make nothing else.
+
+    Raises:
+        Dropped: it is none, or is nested deeper than anybody writes.
+    """
+    try:
+        return yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError, RecursionError) as exc:
+        # ValueError: a date like 2026-13-45.
+        raise Dropped(DropReason.ENTRY_INVALID, f"no YAML: {exc}") from exc
 
 
 def scan_fences(text: str) -> tuple[list[str], list[str]]:

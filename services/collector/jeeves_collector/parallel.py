@@ -4,9 +4,11 @@ import multiprocessing
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from itertools import chain, islice
 from typing import TypeVar
 
+from jeeves_shared.errors import NotReady
 from jeeves_shared.process import die_with_parent
 
 Task = TypeVar("Task")
@@ -27,6 +29,9 @@ def map_in_order(function: Callable[[Task], Result], tasks: Iterable[Task], proc
         function: importable, without effects; it, its tasks and its results are pickled.
         tasks: may be endless.
         processes: at the same time; 1: everything is done in this one.
+
+    Raises:
+        NotReady: the system ended one of the processes.
     """
     rest = iter(tasks)
     first = list(islice(rest, _INLINE_TASKS + 1))
@@ -44,6 +49,11 @@ def map_in_order(function: Callable[[Task], Result], tasks: Iterable[Task], proc
                 yield under_way.popleft().result()
         while under_way:
             yield under_way.popleft().result()
+    except BrokenProcessPool as exc:
+        raise NotReady(
+            "A process that converts was ended by the system, perhaps for want of memory: lower "
+            "JEEVES_COLLECTOR_PANDOC_PROCESSES and collect again, which goes on from here."
+        ) from exc
     finally:
         # A cancelled job does not wait for what nobody will read.
         pool.shutdown(cancel_futures=True)

@@ -13,7 +13,7 @@ class CollectorSettings(ServiceSettings):
     """The common settings, and the limits of the collector's own work. Jobs read them from the environment again."""
 
     collector_pandoc_processes: int = Field(default_factory=lambda: min(os.cpu_count() or 1, 8), ge=1, le=64)
-    """pandoc processes that convert at the same time; each grows to some 200 MB on the handbook of Jenkins."""
+    """Processes that convert at the same time: pandoc's, which grow to some 200 MB each, or those of a dump."""
 
     collector_conversion_timeout_seconds: float = Field(default=20.0, gt=0)
     """Longest conversion of one section; a section that takes longer is kept unconverted."""

@@ -7,8 +7,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import quote
 
-import yaml
-
+from jeeves_collector.drops import Dropped
+from jeeves_collector.markdown import read_yaml
 from jeeves_shared.errors import SourceUnusable
 
 _JEKYLL_SETTINGS = "_config.yml"
@@ -82,7 +82,7 @@ def find_static_site(root: Path, *, asked: bool) -> StaticSite | None:
 
 def _jekyll_permalink(settings: Path) -> str:
     try:
-        found = yaml.safe_load(settings.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as exc:
+        found = read_yaml(settings.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, Dropped) as exc:
         raise SourceUnusable(f"{settings.name} of the site cannot be read: mend it, or give `layout: plain`.") from exc
     return str(found.get("permalink", "")) if isinstance(found, dict) else ""

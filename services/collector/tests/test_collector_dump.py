@@ -1,6 +1,7 @@
 """Files of posts: what the scan by bytes skips is what the parser would refuse, in any form and order of the file."""
 
 import json
+import os
 import random
 import sys
 from collections.abc import Callable, Iterator
@@ -24,7 +25,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "tests" / "simulato
 
 from stackexchange_dump import write_dump
 
-EXAMPLES = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+COUNT = int(os.environ.get("JEEVES_FUZZ_EXAMPLES", "60"))
+EXAMPLES = settings(max_examples=COUNT, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 TAGS = ["jenkins", "c#"]
 
 

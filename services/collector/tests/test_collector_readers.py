@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import re
 import tarfile
 import warnings
@@ -23,7 +24,8 @@ from jeeves_collector.sources.posts import from_row, tag_names
 from jeeves_collector.sources.tables import read_rows
 from jeeves_shared.errors import SourceUnusable
 
-EXAMPLES = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+COUNT = int(os.environ.get("JEEVES_FUZZ_EXAMPLES", "60"))
+EXAMPLES = settings(max_examples=COUNT, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 code = st.text(
     st.characters(codec="utf-8", exclude_categories=("Cs", "Cc", "Zl", "Zp"), exclude_characters="\x85")
     | st.sampled_from("\n\t `<>&"),

@@ -276,3 +276,19 @@ def test_fences_in_lists_and_quotes() -> None:
 def test_front_matter_needs_to_be_a_mapping() -> None:
     assert split_front_matter("---\na paragraph\n---\ntext")[1] == "---\na paragraph\n---\ntext"
     assert split_front_matter("---\n---\ntext")[1] == "text"
+
+
+def test_odd_yaml_is_text_and_navigation_stays_in_its_component(write_tree: Any, collector: Any) -> None:
+    root = write_tree(
+        {
+            "c/antora.yml": "name: c\ntitle: C\nnav: [/etc/passwd, ../secret.adoc, modules/ROOT/nav.adoc]\n",
+            "c/modules/ROOT/nav.adoc": "* xref:a.adoc[]\n",
+            "c/modules/ROOT/pages/a.adoc": f"= A{BODY}",
+            "secret.adoc": f"= Secret{BODY}\n* SECRET\n** xref:c::a.adoc[]\n",
+            "date.md": f"---\ndate: 2026-13-45\n---\n# Date{BODY}",
+            "deep.md": f"---\nx: {'[' * 8000}\n---\n# Deep{BODY}",
+        }
+    )
+    documents = collector.documents(collector.collect(tree(root)))
+    assert documents["src/c/modules/ROOT/pages/a.adoc"].section_path == ("C",)
+    assert len(documents) == 4

@@ -14,7 +14,7 @@ from jeeves_collector.encoding import language_of
 from jeeves_collector.markdown import scan_fences
 from jeeves_collector.sources.console_log import clean_log
 from jeeves_collector.sources.controller_client import ControllerClient
-from jeeves_collector.sources.controller_documents import build_text, job_text, overview
+from jeeves_collector.sources.controller_documents import build_text, job_text, objects, overview
 from jeeves_collector.sources.protocol import Drop, FetchFigures, Finished, Item, Page, Past, counted
 from jeeves_collector.workplace import Workplace
 from jeeves_shared.contracts.base import content_hash
@@ -111,9 +111,7 @@ class Controller:
             return
         if not str(info.get("_class", "")).endswith(_FOLDERS):
             yield Page((self._configuration(name, key, info),), done=done, message=name)
-        builds = [
-            one for one in info.get("builds") or () if isinstance(one, Mapping) and isinstance(one.get("number"), int)
-        ]
+        builds = [one for one in objects(info.get("builds")) if isinstance(one.get("number"), int)]
         kept = 0
         for one in builds[:_BUILDS_LOOKED_AT_MAX]:
             if kept >= self._source.failed_builds_max:
@@ -151,7 +149,7 @@ class Controller:
             info = self._client.build(name, number)
             if info.get("building"):
                 return None
-            if info.get("result") not in _FAILED:
+            if str(info.get("result")) not in _FAILED:
                 # Remembered, so that its result is asked for only once.
                 return Item(key, str(info.get("result")))
             log, left_out = self._client.log(name, number, self._source.log_bytes_max)

@@ -113,12 +113,14 @@ class ControllerClient:
         Raises:
             Dropped: not allowed.
         """
-        found = self._ask(lambda: self._server.get_plugins(depth=1), "Overall/SystemRead", "plugins")
-        rows = [
-            (str(one["shortName"]), str(one["longName"]), str(one["version"]), bool(one["active"]))
-            for one in found.values()
-        ]
-        return sorted(rows)
+        return self._ask(
+            lambda: sorted(
+                (str(one["shortName"]), str(one["longName"]), str(one["version"]), bool(one["active"]))
+                for one in self._server.get_plugins(depth=1).values()
+            ),
+            "Overall/SystemRead",
+            "plugins",
+        )
 
     def jobs(self) -> list[Mapping[str, Any]]:
         """All jobs and folders that may be seen, each with `fullname`.
@@ -126,8 +128,14 @@ class ControllerClient:
         Raises:
             Dropped: not allowed.
         """
-        found = self._ask(lambda: self._server.get_all_jobs(folder_depth=None), "Overall/Read and Job/Read", "jobs")
-        return sorted((job for job in found if "url" in job), key=lambda job: str(job["fullname"]))
+        return self._ask(
+            lambda: sorted(
+                (job for job in self._server.get_all_jobs(folder_depth=None) if "url" in job),
+                key=lambda job: str(job["fullname"]),
+            ),
+            "Overall/Read and Job/Read",
+            "jobs",
+        )
 
     def job(self, name: str) -> Mapping[str, Any]:
         """A job with its newest hundred builds.
@@ -135,8 +143,7 @@ class ControllerClient:
         Raises:
             Dropped: gone, or not allowed.
         """
-        info: Mapping[str, Any] = self._ask(lambda: self._server.get_job_info(name), "Job/Read", name)
-        return info
+        return self._ask(lambda: _mapping(self._server.get_job_info(name)), "Job/Read", name)
 
     def configuration(self, name: str) -> str:
         """`config.xml` of a job.
@@ -152,10 +159,7 @@ class ControllerClient:
         Raises:
             Dropped: gone, or not allowed.
         """
-        info: Mapping[str, Any] = self._ask(
-            lambda: self._server.get_build_info(name, number), "Job/Read", f"{name} #{number}"
-        )
-        return info
+        return self._ask(lambda: _mapping(self._server.get_build_info(name, number)), "Job/Read", f"{name} #{number}")
 
     def failed_tests(self, name: str, number: int) -> Mapping[str, Any] | None:
         """Test report of a build; None if it has none.
@@ -163,10 +167,11 @@ class ControllerClient:
         Raises:
             Dropped: not allowed.
         """
-        report: Mapping[str, Any] | None = self._ask(
-            lambda: self._server.get_build_test_report(name, number), "Job/Read", f"{name} #{number} tests"
+        return self._ask(
+            lambda: _mapping(self._server.get_build_test_report(name, number) or {}) or None,
+            "Job/Read",
+            f"{name} #{number} tests",
         )
-        return report
 
     def log(self, name: str, number: int, bytes_max: int) -> tuple[bytes, int]:
         """Console log of a build that has ended: all of it, or its beginning and its end.
@@ -182,7 +187,8 @@ class ControllerClient:
         head_bytes = bytes_max // 4
         what = f"{name} #{number} log"
         first = self._ask(lambda: self._log_part(url, 0, bytes_max), "Job/Read", what)
-        size = int(first.headers.get("x-text-size") or len(first.body))
+        told = first.headers.get("x-text-size", "")
+        size = int(told) if told.isdecimal() else len(first.body)
         if not first.cut:
             return first.body, 0
         start = max(size - (bytes_max - head_bytes), head_bytes)
@@ -218,10 +224,16 @@ class ControllerClient:
                 if "authentication" in str(exc):
                     raise _denied(what, permission) from exc
                 raise Dropped(DropReason.ENTRY_INVALID, f"{what}: {str(exc)[:200]}") from exc
-            except (KeyError, TypeError, ValueError) as exc:
+            except (AttributeError, KeyError, TypeError, ValueError) as exc:
                 # Answers that python-jenkins did not expect: it reads them without looking.
                 raise Dropped(DropReason.ENTRY_INVALID, f"{what}: {type(exc).__name__}: {exc}") from exc
         raise _denied(what, permission)
+
+
+def _mapping(answer: Any) -> Mapping[str, Any]:
+    if not isinstance(answer, Mapping):
+        raise TypeError(f"an object was expected, this is {type(answer).__name__}")
+    return answer
 
 
 def _denied(what: str, permission: str) -> Dropped:

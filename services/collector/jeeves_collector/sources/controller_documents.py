@@ -67,13 +67,12 @@ def build_text(name: str, info: Mapping[str, Any], tests: Mapping[str, Any] | No
     """
     causes = [
         one_line(cause.get("shortDescription"))
-        for action in info.get("actions") or ()
-        if isinstance(action, Mapping)
-        for cause in action.get("causes") or ()
-        if isinstance(cause, Mapping)
+        for action in objects(info.get("actions"))
+        for cause in objects(action.get("causes"))
     ]
-    seconds = int(info.get("duration") or 0) // 1000
-    facts = [f"- Result: {info.get('result')}", f"- Duration: {seconds} s"]
+    facts = [f"- Result: {info.get('result')}"]
+    if isinstance(duration := info.get("duration"), int):
+        facts.append(f"- Duration: {duration // 1000} s")
     facts += [f"- {cause}" for cause in causes if cause]
     if built_on := one_line(info.get("builtOn")):
         facts.append(f"- Agent: {built_on}")
@@ -86,12 +85,17 @@ def build_text(name: str, info: Mapping[str, Any], tests: Mapping[str, Any] | No
     return "\n\n".join(parts) + "\n"
 
 
+def objects(value: Any) -> list[Mapping[str, Any]]:
+    """The objects of a JSON array; none if it is something else."""
+    return [one for one in value if isinstance(one, Mapping)] if isinstance(value, list) else []
+
+
 def _failed_cases(tests: Mapping[str, Any] | None) -> list[str]:
     cases: list[str] = []
-    reports = [tests, *(child.get("result") for child in (tests or {}).get("childReports") or ())]
-    for report in reports:
-        for suite in (report or {}).get("suites") or ():
-            for case in suite.get("cases") or ():
+    children = [child.get("result") for child in objects((tests or {}).get("childReports"))]
+    for report in objects([tests, *children]):
+        for suite in objects(report.get("suites")):
+            for case in objects(suite.get("cases")):
                 if case.get("status") in ("FAILED", "REGRESSION"):
                     trace = str(case.get("errorStackTrace") or case.get("errorDetails") or "")
                     title = f"- `{one_line(case.get('className'))}.{one_line(case.get('name'))}`"
