@@ -98,7 +98,7 @@ def context(tmp_path: Path) -> JobContext:
     return JobContext(job.id, tmp_path, ArtifactStore(str(tmp_path / "store")), jobs)
 
 
-@pytest.mark.parametrize("method", ["qlora"])
+@pytest.mark.parametrize("method", ["lora", "qlora"])
 def test_a_run_made_to_overfit_stops_early_and_its_best_checkpoint_counts(
     recipe, context, tiny_model, samples, method: str
 ):
