@@ -147,19 +147,7 @@ def _build_parts(settings: GatewaySettings, open_index: OpenIndex, metrics: Gate
     )
     ladder = Ladder(time.monotonic)
     switch = RungSwitch(record, lambda: datetime.now(UTC))
-    room = ModelRoom(
-        store=store,
-        record=record,
-        upstream=upstream,
-        base_model=settings.gateway_base_model,
-        make_spec=lambda path, metadata, name: _spec(settings, path, metadata, name),
-        make_engine=lambda model, spec: LocalEngine(
-            model, spec, upstream=upstream, clock=time.monotonic, metrics=metrics
-        ),
-        metrics=metrics,
-        drain_seconds=settings.drain_seconds,
-        external=_external(settings, upstream) if settings.gateway_engine_url else None,
-    )
+    room = _model_room(settings, store, record, upstream, metrics)
     # Asked for when it is scraped: an old engine that ends after a swap must not say that the new one is down.
     metrics.engine_up.set_function(lambda: float(room.engine is not None and room.engine.ready))
     return Parts(
@@ -193,14 +181,7 @@ def _build_parts(settings: GatewaySettings, open_index: OpenIndex, metrics: Gate
         conversations=Conversations(database),
         feedback=feedback,
         recent=RecentAnswers(),
-        retraining=RetrainingWatch(
-            feedback,
-            record,
-            make_trigger(settings),
-            accepted_min=settings.gateway_retraining_feedback,
-            window=settings.gateway_retraining_ratings,
-            bad_share_max=settings.gateway_retraining_bad_share,
-        ),
+        retraining=_retraining_watch(settings, feedback, record),
         history_exchanges=settings.gateway_conversation_exchanges,
         body_silence_seconds=settings.gateway_body_silence_seconds_max,
         budgets=Budgets(budget_store, behind, _default_limits(settings), metrics),
@@ -208,6 +189,35 @@ def _build_parts(settings: GatewaySettings, open_index: OpenIndex, metrics: Gate
         features=features,
         metrics=metrics,
         started_at=int(time.time()),
+    )
+
+
+def _model_room(
+    settings: GatewaySettings, store: ArtifactStore, record: GatewayRecord, upstream: Upstream, metrics: GatewayMetrics
+) -> ModelRoom:
+    return ModelRoom(
+        store=store,
+        record=record,
+        upstream=upstream,
+        base_model=settings.gateway_base_model,
+        make_spec=lambda path, metadata, name: _spec(settings, path, metadata, name),
+        make_engine=lambda model, spec: LocalEngine(
+            model, spec, upstream=upstream, clock=time.monotonic, metrics=metrics
+        ),
+        metrics=metrics,
+        drain_seconds=settings.drain_seconds,
+        external=_external(settings, upstream) if settings.gateway_engine_url else None,
+    )
+
+
+def _retraining_watch(settings: GatewaySettings, feedback: Feedback, record: GatewayRecord) -> RetrainingWatch:
+    return RetrainingWatch(
+        feedback,
+        record,
+        make_trigger(settings),
+        accepted_min=settings.gateway_retraining_feedback,
+        window=settings.gateway_retraining_ratings,
+        bad_share_max=settings.gateway_retraining_bad_share,
     )
 
 

@@ -10,7 +10,7 @@ import yaml
 from pydantic import ValidationError
 
 from jeeves_shared.artifacts import ArtifactStore
-from jeeves_shared.contracts.recipes import BaseModelSource, EvaluateRecipe, TrainRecipe
+from jeeves_shared.contracts.recipes import BaseModelSource, TrainRecipe
 from jeeves_shared.contracts.requests import TrainingRequest
 from jeeves_shared.errors import RecipeError
 from jeeves_trainer.base_models import locate
@@ -24,11 +24,6 @@ JOBS = Path(__file__).parents[3] / "training-jobs"
 def test_training_recipes_load(path: Path):
     recipe = TrainRecipe.model_validate(yaml.safe_load(path.read_text("utf-8")))
     assert recipe.name == path.stem
-
-
-@pytest.mark.parametrize("path", sorted((JOBS / "evaluate").glob("*.yaml")), ids=lambda path: path.stem)
-def test_evaluation_recipes_load(path: Path):
-    assert EvaluateRecipe.model_validate(yaml.safe_load(path.read_text("utf-8"))).name == path.stem
 
 
 def test_the_published_settings_of_jenai():
