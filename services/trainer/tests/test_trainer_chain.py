@@ -1,6 +1,7 @@
 """Documents, then answers, then preferences: each stage starts from what came out of the one before."""
 
 import io
+import itertools
 import pickle
 import tarfile
 from collections.abc import Callable, Iterable
@@ -40,12 +41,24 @@ def lines(store: ArtifactStore, rows: Iterable[Contract], name: str) -> Artifact
 
 
 @pytest.fixture
-def context(tmp_path: Path) -> JobContext:
+def new_context(tmp_path: Path) -> Callable[[], JobContext]:
+    """Makes the context of another job."""
     jobs = JobStore(open_database(f"sqlite:///{tmp_path / 'jobs.sqlite'}"))
-    job = jobs.submit("trainings", {}, "always").job
-    folder = tmp_path / "trainer" / "work" / job.id
-    folder.mkdir(parents=True)
-    return JobContext(job.id, folder, ArtifactStore(str(tmp_path / "store")), jobs)
+
+    numbers = itertools.count()
+
+    def make() -> JobContext:
+        job = jobs.submit("trainings", {"number": next(numbers)}, "always").job
+        folder = tmp_path / "trainer" / "work" / job.id
+        folder.mkdir(parents=True)
+        return JobContext(job.id, folder, ArtifactStore(str(tmp_path / "store")), jobs)
+
+    return make
+
+
+@pytest.fixture
+def context(new_context: Callable[[], JobContext]) -> JobContext:
+    return new_context()
 
 
 @pytest.fixture
@@ -107,10 +120,12 @@ def recipe(base: Path, **change: Any) -> TrainRecipe:
 
 
 @pytest.mark.slow
-def test_three_stages_in_a_row(context: JobContext, dataset: DatasetManifest, tiny_model: Path):
+def test_three_stages_in_a_row(
+    new_context: Callable[[], JobContext], context: JobContext, dataset: DatasetManifest, tiny_model: Path
+):
     def run(wanted: TrainRecipe, parent: TrainingManifest | None) -> TrainingManifest:
         body = TrainingRequest(recipe=wanted, dataset=dataset, parent=parent)
-        return train(context, body.model_dump(mode="json"))
+        return train(new_context(), body.model_dump(mode="json"))
 
     texts = run(recipe(tiny_model, stage="cpt", max_length_tokens=256, adapter_gguf=True), None)
     answers = run(recipe(tiny_model, method="full", learning_rate=1e-3), texts)

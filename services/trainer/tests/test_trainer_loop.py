@@ -224,6 +224,11 @@ def test_nothing_runs_twice(tmp_path: Path, recipe: dict[str, Any], make_dataset
         assert service.run("trainings", body) == first
 
 
+def learning(point: dict[str, float]) -> dict[str, float]:
+    """A point of a curve without what the machine did meanwhile."""
+    return {name: value for name, value in point.items() if name not in ("tokens_per_second", "memory_bytes", "mfu")}
+
+
 def test_killed_in_the_middle_gives_the_curve_of_a_straight_run(
     tmp_path: Path, recipe: dict[str, Any], make_dataset: Callable[..., DatasetManifest]
 ):
@@ -247,7 +252,7 @@ def test_killed_in_the_middle_gives_the_curve_of_a_straight_run(
         resumed_curve = curve(service, resumed)
     assert resumed.id == straight.id
     assert [point["step"] for point in resumed_curve] == [point["step"] for point in straight_curve]
-    for one, other in zip(straight_curve, resumed_curve, strict=True):
+    for one, other in zip(map(learning, straight_curve), map(learning, resumed_curve), strict=True):
         assert one == pytest.approx(other, rel=1e-3)
     assert resumed.best_step == straight.best_step
     assert resume_point(checkpoints) is not None
