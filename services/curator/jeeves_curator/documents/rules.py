@@ -84,10 +84,7 @@ def shouting(text: str) -> str:
 
 def unfinished(text: str) -> str:
     """Filler of a template that nobody replaced."""
-    found = re.search(
-        r"(?i)\blorem ipsum\b|\binsert (?:your )?(?:text|description|title) here\b|\{\{\s*(?:page|site|content|body)\b",
-        text,
-    )
+    found = _FILLER.search(text)
     return found.group() if found else ""
 
 
