@@ -11,7 +11,6 @@ from typing import Annotated, Any
 
 import httpx
 import typer
-from prometheus_client.parser import text_string_to_metric_families
 
 from jeeves_cli.ci_reports import read_manifest, write_reports
 from jeeves_cli.client import ServiceClient
@@ -20,12 +19,14 @@ from jeeves_cli.endpoints import SERVICES
 from jeeves_cli.exits import CommandError, Exit
 from jeeves_cli.pipeline import Pipeline, model_file
 from jeeves_shared.artifacts import write_atomic
+from jeeves_shared.contracts.canary import CanaryRequest, CanaryState
 from jeeves_shared.contracts.jobs import Job
 from jeeves_shared.contracts.manifests import DatasetManifest, EvaluationReport, ModelManifest
 from jeeves_shared.contracts.requests import ServeModelRequest
 
 SWAP_TIMEOUT_SECONDS = 180.0
 WATCH_INTERVAL_SECONDS = 2.0
+_TRIAL = "/v1/admin/models/canary"
 
 ci_app = typer.Typer(no_args_is_help=True, help="Decisions of a pipeline, as exit codes and files.")
 
@@ -161,11 +162,19 @@ def _word(path: Path, word: str) -> None:
 @ci_app.command("canary")
 def canary(
     manifests: Annotated[Path, typer.Option(help="Folder with chosen-model.json and chosen-report.json.")],
-    minutes: Annotated[float, typer.Option(min=0.0, help="How long the gateway's metrics are watched.")] = 10.0,
-    max_degraded: Annotated[float, typer.Option(min=0.0, max=1.0, help="Share of degraded answers allowed.")] = 0.05,
+    share: Annotated[
+        float, typer.Option(min=0.001, max=1.0, help="Of the conversations; at most 0.5 unless shadow.")
+    ] = 0.1,
+    minutes: Annotated[float, typer.Option(min=0.0, help="How long it is tried at most.")] = 10.0,
+    shadow: Annotated[
+        bool, typer.Option("--shadow", help="Judge the candidate's answers, give them to nobody.")
+    ] = False,
     as_json: AsJson = False,
 ) -> int:
-    """Let the gateway serve the candidate and watch; worse: roll back and exit 3. The registry's champion stays."""
+    """Try the candidate on a share of the conversations; exit 3 if the gateway finds it worse and ends the trial.
+
+    Ends early when the gateway knows that it is as good. The champion serves all along, and alone afterwards.
+    """
     model = read_manifest(ModelManifest, manifests / "chosen-model.json")
     report = read_manifest(EvaluationReport, manifests / "chosen-report.json")
     if not report.passed:
@@ -177,73 +186,62 @@ def canary(
         _give({"state": "champion", "reason": f"v{model.version} is the champion already"}, out, as_json)
         return Exit.OK
     gateway = ServiceClient("gateway")
-    before = _figures(gateway)
-    gateway.request(
-        "PUT",
-        "/v1/admin/models/champion",
-        ServeModelRequest(model=model, quantization=report.quantization),
-        timeout_seconds=SWAP_TIMEOUT_SECONDS,
+    serve = ServeModelRequest(model=model, quantization=report.quantization)
+    trial = _begin_trial(gateway, CanaryRequest(serve=serve, share=share, shadow=shadow))
+    deadline = time.monotonic() + minutes * 60.0
+    down = 0
+    while not trial.ended and trial.verdict == "running" and down < 2 and time.monotonic() < deadline:
+        time.sleep(min(WATCH_INTERVAL_SECONDS, max(0.0, deadline - time.monotonic())))
+        trial = _trial(gateway)
+        # Without questions nobody but this command notices that its engine is gone.
+        down = down + 1 if trial.model.state != "ready" else 0
+    if not trial.ended:
+        gateway.request("DELETE", _TRIAL)
+    worse = trial.ended or ("its engine is down" if down >= 2 else "")
+    figures = (
+        f"{trial.bad} of {trial.answers} answers bad, the champion's {trial.champion_bad} of {trial.champion_answers}"
     )
-    worse = _watch(gateway, before, minutes * 60.0, max_degraded)
     if worse:
-        gateway.request("POST", "/v1/admin/rollback", timeout_seconds=SWAP_TIMEOUT_SECONDS)
-        _give({"state": "rolled-back", "reason": f"the canary is worse: {worse}"}, out, as_json)
+        reason = f"the canary is worse ({worse}): {figures}"
+        _give({"state": "rolled-back", "reason": reason, "trial": trial.model_dump(mode="json")}, out, as_json)
         return Exit.GATE_REFUSED
-    _give({"state": "passed", "reason": f"v{model.version} served for {minutes:g} minutes, no worse"}, out, as_json)
+    known = "as good" if trial.verdict == "as-good" else f"not known to be worse after {minutes:g} minutes"
+    _give({"state": "passed", "reason": f"{known}: {figures}", "trial": trial.model_dump(mode="json")}, out, as_json)
     return Exit.OK
+
+
+def _begin_trial(gateway: ServiceClient, request: CanaryRequest) -> CanaryState:
+    """Start a trial, or go on with the one of the same model that an earlier command began."""
+    running = gateway.request("GET", "/v1/admin/status").get("canary") or {}
+    if running and running["id"] == request.serve.model.id:
+        return _trial(gateway)
+    if running:
+        gateway.request("DELETE", _TRIAL)
+    return CanaryState.model_validate(gateway.request("PUT", _TRIAL, request, timeout_seconds=SWAP_TIMEOUT_SECONDS))
+
+
+def _trial(gateway: ServiceClient) -> CanaryState:
+    return CanaryState.model_validate(gateway.request("GET", _TRIAL))
 
 
 @ci_app.command("undo-canary")
 def undo_canary(as_json: AsJson = False) -> int:
-    """Roll the gateway back if it serves what is not the champion: a canary that a build left behind."""
+    """End a trial that a build left behind, and roll the gateway back if it serves what is not the champion."""
     gateway = ServiceClient("gateway")
-    served = gateway.request("GET", "/v1/admin/status").get("model") or {}
+    status = gateway.request("GET", "/v1/admin/status")
+    if status.get("canary"):
+        gateway.request("DELETE", _TRIAL)
+    served = status.get("model") or {}
     champion = Pipeline(SilentDisplay()).champion()
     kept = champion.id if champion is not None else ""
     if served.get("id") == kept or (champion is None and not served.get("version")):
-        _give({"undone": False, "reason": "the gateway serves the champion"}, None, as_json)
+        ended = bool(status.get("canary"))
+        reason = "the trial was ended" if ended else "the gateway serves the champion"
+        _give({"undone": ended, "reason": reason}, None, as_json)
         return Exit.OK
     gateway.request("POST", "/v1/admin/rollback", timeout_seconds=SWAP_TIMEOUT_SECONDS)
     _give({"undone": True, "reason": "rolled back to the model before the canary"}, None, as_json)
     return Exit.OK
-
-
-def _watch(gateway: ServiceClient, start: dict[str, float], seconds: float, max_degraded: float) -> str:
-    """What is worse than before, empty if nothing, after so many seconds at most."""
-    deadline = time.monotonic() + seconds
-    down = 0
-    while True:
-        now = _figures(gateway)
-        down = down + 1 if now["engine_up"] < 1 else 0
-        if down >= 2:
-            return "the engine does not answer"
-        if now["restarts"] > start["restarts"]:
-            return f"the engine was restarted {now['restarts'] - start['restarts']:.0f} times"
-        answers = now["answers"] - start["answers"]
-        degraded = now["degraded"] - start["degraded"]
-        if answers >= 20 and degraded / answers > max_degraded:
-            return f"{degraded:.0f} of {answers:.0f} answers were degraded"
-        if time.monotonic() >= deadline:
-            return ""
-        time.sleep(min(WATCH_INTERVAL_SECONDS, max(0.0, deadline - time.monotonic())))
-
-
-def _figures(gateway: ServiceClient) -> dict[str, float]:
-    try:
-        text = httpx.get(f"{gateway.url}/metrics", timeout=10.0, trust_env=gateway.trust_env).text
-    except httpx.TransportError as exc:
-        raise CommandError(f"The gateway does not answer at {gateway.url}.", Exit.UNREACHABLE) from exc
-    figures = {"engine_up": 1.0, "restarts": 0.0, "answers": 0.0, "degraded": 0.0}
-    for family in text_string_to_metric_families(text):
-        for sample in family.samples:
-            if sample.name == "jeeves_gateway_engine_up":
-                figures["engine_up"] = sample.value
-            elif sample.name == "jeeves_gateway_engine_restarts_total":
-                figures["restarts"] += sample.value
-            elif sample.name == "jeeves_gateway_answers_total":
-                figures["answers"] += sample.value
-                figures["degraded"] += sample.value if sample.labels.get("rung") != "full" else 0.0
-    return figures
 
 
 @ci_app.command("reports")

@@ -43,6 +43,7 @@ from jeeves_cli.pipeline import Pipeline, Recipes
 from jeeves_cli.recipes import load_recipe
 from jeeves_cli.retrain import retrain
 from jeeves_cli.search import search
+from jeeves_cli.versions import models as versions
 from jeeves_shared.contracts.answers import Answer
 from jeeves_shared.contracts.manifests import (
     CollectionManifest,
@@ -64,6 +65,7 @@ app.command("retrain")(retrain)
 app.command("search")(search)
 curation.register(app)
 models.register(app)
+app.command("models")(versions)
 app.command("diagnose")(diagnose)
 
 CollectFile = Annotated[Path, typer.Option("--collect-recipe")]

@@ -65,8 +65,9 @@ class Services:
         self.served = {"id": "model-1", "version": 1}
         self.requests: list[str] = []
         self.not_ready = False
-        self.degraded_later = 0
-        self.shifted = False
+        self.trial: dict[str, Any] | None = None
+        self.trials: list[dict[str, Any]] = []
+        self.trial_becomes: dict[str, Any] = {}
         outer = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -90,7 +91,7 @@ class Services:
         self.url = f"http://127.0.0.1:{self.server.server_port}"
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
 
-    def answer(  # noqa: PLR0911
+    def answer(  # noqa: PLR0911, PLR0912
         self, method: str, path: str, body: dict[str, Any]
     ) -> tuple[int, Any]:
         job = {"id": "job-1", "kind": "trainings", "state": "running", "attempt": 1, "progress": {}, "created_at": AT}
@@ -99,25 +100,34 @@ class Services:
                 return 200, {"status": "ok"}
             case "GET", "/readyz":
                 return (503, {"missing": {"engine": "starting"}}) if self.not_ready else (200, {"status": "ready"})
-            case "GET", "/metrics":
-                degraded = self.degraded_later if self.shifted else 0
-                return 200, (
-                    "# TYPE jeeves_gateway_engine_up gauge\njeeves_gateway_engine_up 1.0\n"
-                    "# TYPE jeeves_gateway_answers_total counter\n"
-                    f'jeeves_gateway_answers_total{{rung="full",model="a"}} {100.0 + 30 * self.shifted}\n'
-                    f'jeeves_gateway_answers_total{{rung="extractive",model="a"}} {degraded}.0\n'
-                )
             case "GET", "/v1/models":
                 return 200, [{"manifest": self.champion, "aliases": ["champion"]}]
+            case "GET", "/v1/models/audit":
+                promoted = {"at": AT, "who": "ci", "action": "promote", "model_id": "model-1"}
+                return 200, [{**promoted, "reason": "jenkins-jeeves-7 https://ci.example/job/jeeves/7/"}]
             case "GET", "/v1/datasets":
                 return 200, [
                     {**job, "kind": "datasets", "state": "succeeded", "result": _dataset(100, "data-old")},
                 ]
             case "GET", "/v1/admin/status":
-                return 200, {"model": self.served}
-            case "PUT", "/v1/admin/models/champion":
-                self.shifted, self.served = True, {"id": body["model"]["id"], "version": body["model"]["version"]}
-                return 200, {}
+                return 200, {"model": self.served, "canary": self.trial["model"] if self.trial else None}
+            case "PUT", "/v1/admin/models/canary":
+                self.trials.append(body)
+                manifest = body["serve"]["model"]
+                model = {key: manifest[key] for key in ("id", "name", "version")}
+                self.trial = {
+                    "model": {**model, "quantization": "Q8_0", "sha256": SHA, "state": "ready"},
+                    "share": body["share"], "shadow": body["shadow"], "ended": "", "answers": 4, "bad": 1,
+                    "champion_answers": 30, "champion_bad": 3, "evidence": 0.3, "worse_at": 2.9, "good_at": -2.9,
+                    "verdict": "running",
+                }  # fmt: skip
+                return 200, self.trial
+            case "GET", "/v1/admin/models/canary" if self.trial:
+                self.trial |= self.trial_becomes
+                return 200, self.trial
+            case "DELETE", "/v1/admin/models/canary" if self.trial:
+                self.trial = None
+                return 204, ""
             case "POST", "/v1/admin/rollback":
                 self.served = {"id": "model-1", "version": 1}
                 return 200, {}
@@ -156,9 +166,13 @@ def _environment(services: Services) -> dict[str, str]:
     return {**kept, **{f"JEEVES_{name}_URL": services.url for name in names}}
 
 
+def _jeeves(services: Services, *arguments: object) -> subprocess.CompletedProcess[str]:
+    command, env = [JEEVES, *map(str, arguments)], {**_environment(services), "COLUMNS": "200"}
+    return subprocess.run(command, capture_output=True, text=True, env=env, check=False)
+
+
 def _ci(services: Services, *arguments: object) -> subprocess.CompletedProcess[str]:
-    command = [JEEVES, "ci", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, env=_environment(services), check=False)
+    return _jeeves(services, "ci", *arguments)
 
 
 def test_preflight_names_all_that_is_missing(services: Services, manifests: Path) -> None:
@@ -210,30 +224,77 @@ def test_the_smallest_file_that_passed_is_chosen_and_shown(services: Services, m
     assert "Q4_K_M: 2.9 > 2.66 & worse" in done.stdout
 
 
-def test_a_canary_that_is_no_worse_goes_on_serving_until_undone(services: Services, manifests: Path) -> None:
+@pytest.fixture
+def candidate(manifests: Path) -> Path:
+    """A candidate that passed its gate, beside the champion, which is version 1."""
     _write(manifests, chosen__model=_model("Q8_0", 9, 2), chosen__report=_report("Q8_0", 9, 2, True))
-    assert _ci(services, "canary", "--manifests", manifests, "--minutes", "0").returncode == 0
-    assert services.served["id"] == "model-2"
-    assert _ci(services, "undo-canary").returncode == 0
-    assert services.served["id"] == "model-1"
-    before = len([one for one in services.requests if "rollback" in one])
-    assert _ci(services, "undo-canary").returncode == 0
-    assert len([one for one in services.requests if "rollback" in one]) == before, "nothing to undo any more"
+    return manifests
 
 
-def test_a_canary_that_is_worse_is_rolled_back(services: Services, manifests: Path) -> None:
-    services.degraded_later = 9
-    _write(manifests, chosen__model=_model("Q8_0", 9, 2), chosen__report=_report("Q8_0", 9, 2, True))
-    done = _ci(services, "canary", "--manifests", manifests, "--minutes", "1")
+def _trial_result(manifests: Path) -> dict[str, Any]:
+    result: dict[str, Any] = json.loads((manifests / "canary.json").read_text(encoding="utf-8"))
+    return result
+
+
+def test_a_canary_answers_its_share_and_leaves_the_champion_alone_again(services: Services, candidate: Path) -> None:
+    done = _ci(services, "canary", "--manifests", candidate, "--share", "0.25", "--minutes", "0")
+    assert done.returncode == 0, done.stderr
+    assert [(trial["share"], trial["shadow"]) for trial in services.trials] == [(0.25, False)]
+    assert services.trial is None and services.served["id"] == "model-1"
+    assert _trial_result(candidate)["state"] == "passed"
+    assert "1 of 4 answers bad, the champion's 3 of 30" in done.stdout
+
+
+def test_a_canary_that_is_known_to_be_as_good_ends_early(services: Services, candidate: Path) -> None:
+    services.trial_becomes = {"verdict": "as-good"}
+    done = _ci(services, "canary", "--manifests", candidate, "--minutes", "600", "--shadow")
+    assert done.returncode == 0, done.stderr
+    assert services.trials[0]["shadow"] is True
+    assert "as good" in _trial_result(candidate)["reason"]
+
+
+@pytest.mark.parametrize(
+    ("becomes", "reason"),
+    [
+        ({"verdict": "worse", "ended": "canary-worse", "bad": 12, "answers": 15}, "(canary-worse): 12 of 15"),
+        ({"model": {"id": "model-2", "name": "m", "version": 2, "quantization": "Q8_0", "sha256": SHA,
+                    "state": "starting"}}, "its engine is down"),
+    ],
+)  # fmt: skip
+def test_a_canary_that_is_worse_is_refused(
+    becomes: dict[str, Any], reason: str, services: Services, candidate: Path
+) -> None:
+    services.trial_becomes = becomes
+    done = _ci(services, "canary", "--manifests", candidate, "--minutes", "600")
     assert done.returncode == 3
-    assert "9 of 39 answers were degraded" in done.stdout
+    assert reason in done.stdout
+    assert _trial_result(candidate)["state"] == "rolled-back"
+    assert services.served["id"] == "model-1"
+
+
+def test_a_canary_that_a_build_left_behind_is_ended(services: Services, candidate: Path) -> None:
+    command = [JEEVES, "ci", "canary", "--manifests", candidate, "--minutes", "600"]
+    with subprocess.Popen(command, env=_environment(services)) as process:
+        deadline = time.monotonic() + 120
+        while services.trial is None and time.monotonic() < deadline:
+            time.sleep(0.05)
+        process.kill()
+    assert services.trial is not None
+    # Started again, the build goes on with the trial that runs.
+    assert _ci(services, "canary", "--manifests", candidate, "--minutes", "0").returncode == 0
+    assert len(services.trials) == 1 and services.trial is None
+    assert "serves the champion" in _ci(services, "undo-canary").stdout
+    services.answer("PUT", "/v1/admin/models/canary", services.trials[0])
+    assert "the trial was ended" in _ci(services, "undo-canary").stdout
+    services.served = {"id": "model-2", "version": 2}
+    assert "rolled back" in _ci(services, "undo-canary").stdout
     assert services.served["id"] == "model-1"
 
 
 def test_the_champion_needs_no_canary(services: Services, manifests: Path) -> None:
     _write(manifests, chosen__model=_model("Q8_0", 9, 1), chosen__report=_report("Q8_0", 9, 1, True))
     assert _ci(services, "canary", "--manifests", manifests).returncode == 0
-    assert not services.shifted
+    assert not services.trials
 
 
 def test_sigterm_cancels_the_job_behind_the_command(services: Services, manifests: Path) -> None:
@@ -249,3 +310,19 @@ def test_sigterm_cancels_the_job_behind_the_command(services: Services, manifest
         process.send_signal(signal.SIGTERM)
         assert process.wait(60) == 130
     assert "DELETE /v1/trainings/job-1" in services.requests
+
+
+@pytest.mark.parametrize("only", ["", "v1", "model-1", "champion", "jenkins-jeeves-7", "data-old"])
+def test_a_model_version_is_found_by_its_build_and_the_build_by_it(services: Services, only: str) -> None:
+    arguments = ["models", *([only] if only else [])]
+    done = _jeeves(services, *arguments)
+    assert done.returncode == 0, done.stderr
+    assert "jeeves-test v1" in done.stdout and "2026-01-01 00:00 jenkins-jeeves-7" in done.stdout
+    row = json.loads(_jeeves(services, *arguments, "--json").stdout)[0]
+    assert (row["id"], row["dataset_id"], row["files"]) == ("model-1", "data-old", ["Q8_0"])
+
+
+def test_a_build_that_promoted_nothing_is_said_to_be_none(services: Services) -> None:
+    done = _jeeves(services, "models", "jenkins-jeeves-8")
+    assert done.returncode == 1
+    assert "jenkins-jeeves-8" in done.stderr

@@ -19,6 +19,7 @@ from jeeves_curator.documents.curation import curate_documents, curation_id, rea
 from jeeves_curator.errors import RedactionIncomplete, TeacherUnavailable
 from jeeves_curator.exports import write_exports
 from jeeves_curator.leakage import Exam
+from jeeves_curator.pair_homes import PairHomes
 from jeeves_curator.preferences import counted, preferences
 from jeeves_curator.quality import grade, histogram
 from jeeves_curator.redaction import scan
@@ -215,11 +216,10 @@ class DatasetJob:
             except ValidationError:
                 # Left behind by another version of this program: do it again.
                 logger.info("work file of another version, ignored", extra={"file": path.name})
-        # What a copy or an older version of a page answered is looked for in the page that stayed.
-        homes = {copy.source_path: item.document.source_path for item in self._documents for copy in item.copies}
+        homes = PairHomes(self._documents)
         collected = sorted(
             (
-                pair.model_copy(update={"source_path": homes.get(pair.source_path, pair.source_path)})
+                pair.model_copy(update={"source_path": homes.of(pair.source_path) if pair.source_path else ""})
                 for pair in read_pairs(self._context.store, self._asked.collection)
             ),
             key=lambda pair: (pair.id, pair.question),

@@ -6,12 +6,12 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends
 from pydantic import Field
 
-from jeeves_gateway.canary import CanaryRequest, CanaryState
 from jeeves_gateway.keys import Caller, Scope, require
 from jeeves_gateway.parts import Parts
 from jeeves_gateway.record import KeyRow
 from jeeves_gateway.switches import RungPin
 from jeeves_shared.contracts.base import Contract
+from jeeves_shared.contracts.canary import CanaryRequest, CanaryState
 from jeeves_shared.contracts.requests import ServedModel, ServeIndexRequest, ServeModelRequest
 
 Admin = Annotated[Caller, Depends(require("admin"))]
@@ -34,7 +34,7 @@ def admin_router(parts: Parts) -> APIRouter:
     async def serve_model(body: ServeModelRequest, caller: Admin) -> ServedModel:
         return await parts.room.serve(body, caller.id)
 
-    @router.get("/models/canary", summary="The candidate that is tried, and what is known of it")
+    @router.get("/models/canary", summary="The candidate that is tried, or the last one, and what is known of it")
     async def canary(caller: Operator) -> CanaryState:
         return parts.room.canary.state()
 
@@ -118,6 +118,7 @@ async def _status(parts: Parts) -> dict[str, Any]:
     return {
         "model": parts.room.model.model_dump(mode="json") if parts.room.model else None,
         "previous": None if previous is None else previous.get("model", {}).get("id", "base"),
+        "canary": canary.model_dump(mode="json") if (canary := parts.room.canary.model) else None,
         "problem": parts.room.problem,
         "index": {"id": index.id, "documents": index.documents, "sections": index.sections} if index else None,
         "rung": parts.switch.rung() or ("full" if not parts.room.problem else "extractive" if index else "unavailable"),

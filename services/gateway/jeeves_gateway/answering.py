@@ -43,8 +43,9 @@ from jeeves_gateway.quoting import append_source, is_chinese, write_extract
 from jeeves_gateway.retrieval import Library
 from jeeves_gateway.scope import outside, outside_text
 from jeeves_gateway.serving import ModelRoom
+from jeeves_gateway.shadow import Shadow
 from jeeves_gateway.switches import RungSwitch
-from jeeves_gateway.upstream import Upstream
+from jeeves_gateway.upstream import Sampling, Upstream
 from jeeves_gateway.writer import AnswerWriter
 from jeeves_shared.contracts.answers import Rung
 from jeeves_shared.contracts.documents import Passage
@@ -100,6 +101,7 @@ class Answerer:
         self._quote_sources = quote_sources
         self._history_exchanges = history_exchanges
         self._guard = guard or PromptGuard()
+        self._shadow = Shadow(room, upstream, admission, ladder)
         self._cache = AnswerCache()
 
     async def answer(self, request: ChatRequest, search: str = "", owner: str = "") -> AsyncGenerator[Event]:
@@ -132,6 +134,10 @@ class Answerer:
             build_messages(request.question, passages, recent_exchanges(request.messages, self._history_exchanges))
         )
 
+    def _prompt(self, draft: Draft) -> tuple[list[Message], Sampling]:
+        sampling = sampling_of(draft.request, self._answer_tokens_max, self._ladder.step)
+        return self._messages(draft.request, draft.sources.passages), sampling
+
     async def _steps(self, request: ChatRequest, search: str, owner: str) -> AsyncGenerator[Event]:
         pinned = self._switch.rung()
         if pinned == "unavailable":
@@ -155,12 +161,13 @@ class Answerer:
                 async for event in events:
                     opened = True
                     if isinstance(event, Outcome) and draft.asked is not None:
-                        self._room.canary.observe(draft.asked, is_bad(event))
+                        self._room.canary.observe(draft.asked.id, is_bad(event), draft.asked_seconds)
+                        self._shadow.begin(draft, self._prompt)
                     yield event
             return
         except (Unavailable, Overloaded, UpstreamFailed) as exc:
             if draft.asked is not None and isinstance(exc, UpstreamFailed):
-                self._room.canary.observe(draft.asked, bad=True)
+                self._room.canary.observe(draft.asked.id, bad=True)
             if opened or not request.jeeves.fallback or draft.retrieved is None:
                 raise
             draft.reasons.append(f"pinned-{pinned}" if pinned else exc.code)
@@ -200,13 +207,8 @@ class Answerer:
         self._metrics.refusals.labels(reason).inc()
         draft.model = self._room.model
         draft.reasons.append(reason)
-        cited = CitedText(())
-        cited.add(text)
-        return [
-            Opened(draft.response_id, "full", draft.model),
-            Text(text),
-            draft.outcome(cited, "full", refused=True, grounded=True),
-        ]
+        outcome = draft.outcome(CitedText((), text), "full", refused=True, grounded=True)
+        return [Opened(draft.response_id, "full", draft.model), Text(text), outcome]
 
     def _without_engine(self, draft: Draft) -> list[Event]:
         draft.model = self._room.model
@@ -283,8 +285,8 @@ class Answerer:
 
     async def _engine_text(self, draft: Draft, engine: Any, started: float) -> AsyncGenerator[str]:
         """The engine's pieces of text, with its breaker and the clocks told about it."""
-        messages = self._messages(draft.request, draft.sources.passages)
-        sampling = sampling_of(draft.request, self._answer_tokens_max, self._ladder.step)
+        messages, sampling = self._prompt(draft)
+        begun = time.perf_counter()
         first_at = last_at = 0.0
         pieces = 0
         try:
@@ -315,6 +317,7 @@ class Answerer:
             engine.breaker.abandoned()
             raise
         finally:
+            draft.asked_seconds = time.perf_counter() - begun
             # Also of answers that were cut short: with a small model those are the most.
             if pieces > 1:
                 self._metrics.output_token_seconds.observe((last_at - first_at) / (pieces - 1))
@@ -328,8 +331,7 @@ class Answerer:
             # The model says that the sources have no answer: then they are not cited for it either.
             self._metrics.refusals.labels("model").inc()
             draft.reasons.append("model")
-            plain = CitedText(())
-            plain.add(cited.text if draft.request.stream else writer.raw.strip())
+            plain = CitedText((), cited.text if draft.request.stream else writer.raw.strip())
             return [*before, *self._closing(draft, plain, rung, refused=True, grounded=True)]
         flaw = "repeating" if writer.repeating else flaw_of(writer.raw, draft.sources)
         if flaw is None and self._quote_sources and not draft.request.stream and cited.used and 0 not in cited.used:

@@ -4,21 +4,19 @@ Each answer of the candidate is paired with one of the champion. Pairs that diff
 good, either is the bad one half of the time; if the candidate's odds of a bad answer are `ODDS_RATIO` times the
 champion's, it is the bad one more often. The test needs no assumption about the usual share of bad answers, and stops
 as early as the data allow, in either direction.
+
+An answer is bad if the sources do not support it, if it had to be replaced, if the engine failed, or if it took
+`SLOW_FACTOR` times as long as the champion's usually do. What a reader says of an answer counts as one more.
 """
 
 import hashlib
 import math
+import statistics
 from collections import deque
 from dataclasses import dataclass, field
-from typing import Literal
-
-from pydantic import Field
 
 from jeeves_gateway.outcome import Outcome
-from jeeves_shared.contracts.base import Contract
-from jeeves_shared.contracts.requests import ServedModel, ServeModelRequest
-
-Verdict = Literal["running", "worse", "as-good"]
+from jeeves_shared.contracts.canary import Verdict
 
 FALSE_ALARM = 0.05
 """Chance of rolling a good candidate back."""
@@ -26,29 +24,14 @@ MISSED = 0.05
 """Chance of calling a candidate good whose odds of a bad answer are `ODDS_RATIO` times the champion's."""
 ODDS_RATIO = 2.0
 """From here on a candidate counts as worse: 26 bad answers of 100 where the champion has 15."""
+SLOW_FACTOR = 3.0
+"""An answer that takes so many times the champion's median counts as bad, the champion's own too."""
+_BAD = frozenset(
+    {"unsupported", "invented-names", "repeating", "empty", "control-tokens", "model", "refusal-overruled"}
+)
+_TIMES_MIN = 20
+_TIMES_MAX = 200
 _UNPAIRED_MAX = 500
-
-
-class CanaryRequest(Contract):
-    """`PUT /v1/admin/models/canary`."""
-
-    serve: ServeModelRequest
-    share: float = Field(gt=0, le=0.5, description="Of the conversations, in (0, 0.5].")
-
-
-class CanaryState(Contract):
-    """A canary, and what is known of it."""
-
-    model: ServedModel
-    share: float
-    answers: int
-    bad: int
-    champion_answers: int
-    champion_bad: int
-    evidence: float = Field(description="Log likelihood ratio; worse at `worse_at`, as good at `good_at`.")
-    worse_at: float
-    good_at: float
-    verdict: Verdict
 
 
 @dataclass(slots=True)
@@ -96,6 +79,21 @@ class SequentialTest:
                 self.verdict = "as-good"
 
 
+@dataclass(slots=True)
+class UsualTime:
+    """How long the champion's latest answers took."""
+
+    _seconds: deque[float] = field(default_factory=lambda: deque(maxlen=_TIMES_MAX))
+
+    def champion(self, seconds: float) -> None:
+        """An answer of the champion."""
+        self._seconds.append(seconds)
+
+    def is_slow(self, seconds: float) -> bool:
+        """Whether an answer took far longer than is usual; never as long as little is known."""
+        return len(self._seconds) >= _TIMES_MIN and seconds > SLOW_FACTOR * statistics.median(self._seconds)
+
+
 def worse_at() -> float:
     """Evidence from which a candidate counts as worse."""
     return math.log((1 - MISSED) / FALSE_ALARM)
@@ -118,4 +116,4 @@ def in_share(conversation: str, share: float) -> bool:
 
 def is_bad(outcome: Outcome) -> bool:
     """Whether an answer counts against the model that wrote it: not supported, replaced, or the model's own refusal."""
-    return bool({"unsupported", "invented-names", "repeating", "empty", "control-tokens", "model"} & {*outcome.reasons})
+    return bool(_BAD & {*outcome.reasons})

@@ -5,10 +5,11 @@ import logging
 from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any
 
-from jeeves_gateway.canary import CanaryRequest, CanaryState, SequentialTest, good_at, in_share, worse_at
+from jeeves_gateway.canary import SequentialTest, UsualTime, good_at, in_share, worse_at
 from jeeves_gateway.engines import LocalEngine
 from jeeves_gateway.metrics import GatewayMetrics
 from jeeves_gateway.record import GatewayRecord
+from jeeves_shared.contracts.canary import CanaryRequest, CanaryState
 from jeeves_shared.contracts.requests import ServedModel
 from jeeves_shared.errors import Conflict, NotFound
 
@@ -34,8 +35,10 @@ class CanaryRoom:
         self._metrics = metrics
         self._drain_seconds = drain_seconds
         self._engine: LocalEngine | None = None
-        self._request: CanaryRequest | None = None
+        self._last: tuple[CanaryRequest, ServedModel] | None = None
+        self._ended = ""
         self._test = SequentialTest()
+        self._usual = UsualTime()
         self._starting = asyncio.Lock()
         self._ending: set[asyncio.Task[None]] = set()
 
@@ -50,22 +53,31 @@ class CanaryRoom:
             if self._engine is not None:
                 raise Conflict(f"{self._engine.model.id} is tried already: DELETE /v1/admin/models/canary ends it.")
             engine = await self._room.start_beside(request.serve.model_dump(mode="json"))
-            self._engine, self._request, self._test = engine, request, SequentialTest()
+            self._engine, self._last, self._ended = engine, (request, engine.model), ""
+            self._test, self._usual = SequentialTest(), UsualTime()
             await self._note(actor, "canary-started")
             return self.state()
 
+    @property
+    def model(self) -> ServedModel | None:
+        """The candidate that is tried now."""
+        return self._engine.model if self._engine is not None else None
+
     def state(self) -> CanaryState:
-        """The candidate and what is known of it.
+        """The candidate that is tried, or the last one that was, and what is known of it.
 
         Raises:
-            NotFound: there is none.
+            NotFound: there was none since the gateway started.
         """
-        if self._engine is None or self._request is None:
+        if self._last is None:
             raise NotFound("No candidate is tried: PUT /v1/admin/models/canary starts one.")
-        test = self._test
+        test, (request, model) = self._test, self._last
+        ready = self._engine is not None and self._engine.ready
         return CanaryState(
-            model=self._engine.model.model_copy(update={"state": "ready" if self._engine.ready else "starting"}),
-            share=self._request.share,
+            model=model.model_copy(update={"state": "ready" if ready else "starting"}),
+            share=request.share,
+            shadow=request.shadow,
+            ended=self._ended,
             answers=test.answers,
             bad=test.bad,
             champion_answers=test.champion_answers,
@@ -77,20 +89,36 @@ class CanaryRoom:
         )
 
     def choose(self, conversation: str) -> LocalEngine | None:
-        """The candidate's engine, if the conversation is in its share; None for the champion's."""
-        engine, request = self._engine, self._request
-        if engine is None or request is None or not in_share(conversation, request.share):
+        """The candidate's engine, if it answers this conversation; None for the champion's."""
+        return None if self._last is None or self._last[0].shadow else self._able(conversation)
+
+    def shadow(self, conversation: str) -> LocalEngine | None:
+        """The candidate's engine, if it writes along in this conversation without being read."""
+        return self._able(conversation) if self._last is not None and self._last[0].shadow else None
+
+    def _able(self, conversation: str) -> LocalEngine | None:
+        engine = self._engine
+        if engine is None or self._last is None or not in_share(conversation, self._last[0].share):
             return None
         if not engine.ready or engine.breaker.state == "open":
             self._roll_back("canary-engine-down")
             return None
         return engine
 
-    def observe(self, model: ServedModel, bad: bool) -> None:
-        """An answer of either model; enough bad ones of the candidate roll it back."""
+    def observe(self, model_id: str, bad: bool, seconds: float = 0.0) -> None:
+        """An answer of either model, or what its reader says of it; enough bad ones of the candidate roll it back.
+
+        Args:
+            model_id: whose answer.
+            bad: whether it counts against it.
+            seconds: how long it took; 0 if that does not count.
+        """
         if self._engine is None:
             return
-        if model.id != self._engine.model.id:
+        bad = bad or self._usual.is_slow(seconds)
+        if model_id != self._engine.model.id:
+            if seconds:
+                self._usual.champion(seconds)
             self._test.champion(bad)
         else:
             self._test.candidate(bad)
@@ -105,13 +133,13 @@ class CanaryRoom:
             Conflict: the test has not found it as good yet.
             JeevesError: as `ModelRoom.serve`.
         """
-        state = self.state()
-        if self._request is None or state.verdict != "as-good":
+        state = self._running()
+        if self._last is None or state.verdict != "as-good":
             raise Conflict(
                 f"After {state.answers} answers the candidate is not known to be as good: wait, or serve it by "
                 "PUT /v1/admin/models/champion."
             )
-        served = await self._room.serve(self._request.serve, actor)
+        served = await self._room.serve(self._last[0].serve, actor)
         await self.end(actor, "canary-promoted")
         return served
 
@@ -121,9 +149,9 @@ class CanaryRoom:
         Raises:
             NotFound: there is none.
         """
-        self.state()
+        self._running()
         await self._note(actor, action)
-        self._retire()
+        self._retire(action)
 
     async def stop(self) -> None:
         """Stop everything now."""
@@ -138,11 +166,17 @@ class CanaryRoom:
         self._metrics.degradations.labels(reason).inc()
         # The state is read before the candidate is gone.
         self._spawn(self._write("sequential-test", reason, self._detail()))
-        self._retire()
+        self._retire(reason)
 
-    def _retire(self) -> None:
+    def _running(self) -> CanaryState:
+        if self._engine is None:
+            raise NotFound("No candidate is tried: PUT /v1/admin/models/canary starts one.")
+        return self.state()
+
+    def _retire(self, reason: str) -> None:
         engine, self._engine = self._engine, None
         if engine is not None:
+            self._ended = reason
             self._spawn(engine.stop(self._drain_seconds))
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:

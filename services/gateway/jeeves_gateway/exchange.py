@@ -61,7 +61,8 @@ async def end_exchange(exchange: Exchange, outcome: Outcome, parts: Parts) -> No
     await keep_lineage(outcome, exchange.caller.id, parts)
     await parts.budgets.spend(exchange.caller, outcome.prompt_tokens + outcome.completion_tokens)
     question = exchange.asked.question
-    parts.recent.add(outcome.response_id, GivenAnswer(exchange.caller.id, question, outcome.text))
+    model_id = outcome.model.id if outcome.model else ""
+    parts.recent.add(outcome.response_id, GivenAnswer(exchange.caller.id, question, outcome.text, model_id))
     conversation = exchange.asked.jeeves.conversation
     if conversation is None:
         return

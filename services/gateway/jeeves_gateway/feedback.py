@@ -100,6 +100,8 @@ class GivenAnswer:
     owner: str
     question: str
     answer: str
+    model_id: str = ""
+    """Of the model that was asked; empty if that is not known."""
 
 
 class RecentAnswers:
@@ -107,12 +109,20 @@ class RecentAnswers:
 
     def __init__(self) -> None:
         self._answers: OrderedDict[str, GivenAnswer] = OrderedDict()
+        self._rated: set[str] = set()
 
     def add(self, response_id: str, given: GivenAnswer) -> None:
         """Keep an answer for a while."""
         self._answers[response_id] = given
         while len(self._answers) > _RECENT_MAX:
-            self._answers.popitem(last=False)
+            self._rated.discard(self._answers.popitem(last=False)[0])
+
+    def first_rating(self, response_id: str) -> bool:
+        """Whether an answer is rated for the first time; asking makes it rated."""
+        first = response_id in self._answers and response_id not in self._rated
+        if first:
+            self._rated.add(response_id)
+        return first
 
     def find(self, response_id: str, owner: str) -> GivenAnswer | None:
         """An answer that was given to this key."""
@@ -123,6 +133,7 @@ class RecentAnswers:
         """Drop all answers to a key."""
         for response_id in [key for key, given in self._answers.items() if given.owner == owner]:
             del self._answers[response_id]
+            self._rated.discard(response_id)
 
 
 class Feedback:

@@ -22,7 +22,10 @@ def feedback_router(parts: Parts) -> APIRouter:
     async def give(body: FeedbackRequest, caller: Giver) -> StoredFeedback:
         parts.features.require("feedback")
         await parts.limits.admit(caller)
-        stored = await asyncio.to_thread(parts.feedback.add, body, await _given(body, caller, parts))
+        given = await _given(body, caller, parts)
+        stored = await asyncio.to_thread(parts.feedback.add, body, given)
+        if given.model_id and parts.recent.first_rating(body.response_id):
+            parts.room.canary.observe(given.model_id, body.rating == "down")
         parts.metrics.feedback.labels(body.rating).inc()
         return stored
 

@@ -65,6 +65,7 @@ class Draft:
     response_id: str = field(default_factory=lambda: f"chatcmpl-{uuid.uuid4().hex}")
     model: ServedModel | None = None
     asked: ServedModel | None = None  # the model whose engine was asked, whatever answers in the end
+    asked_seconds: float = 0.0  # how long that engine wrote
     reasons: list[str] = field(default_factory=list)
     finish_reason: str = "stop"
     prompt_tokens: int = 0

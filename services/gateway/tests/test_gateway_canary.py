@@ -7,13 +7,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
+from pydantic import ValidationError
 
-from jeeves_gateway.canary import FALSE_ALARM, MISSED, CanaryRequest, SequentialTest, in_share
+from jeeves_gateway.canary import FALSE_ALARM, MISSED, SequentialTest, UsualTime, in_share
 from jeeves_gateway.canary_room import CanaryRoom
 from jeeves_gateway.engines import ExternalEngine
 from jeeves_gateway.metrics import GatewayMetrics
 from jeeves_gateway.record import GatewayRecord
 from jeeves_gateway.upstream import Endpoint, Upstream
+from jeeves_shared.contracts.canary import CanaryRequest
 from jeeves_shared.contracts.manifests import ModelManifest
 from jeeves_shared.contracts.requests import ServedModel
 from jeeves_shared.errors import Conflict, NotFound
@@ -63,6 +65,32 @@ class TestSequentialTest:
         assert inside == [in_share(f"conversation {number}", 0.3) for number in range(4000)]
 
 
+class TestUsualTime:
+    def test_nothing_is_slow_as_long_as_little_is_known(self) -> None:
+        usual = UsualTime()
+        for _ in range(19):
+            usual.champion(1.0)
+        assert not usual.is_slow(100.0)
+        usual.champion(1.0)
+        assert usual.is_slow(100.0) and not usual.is_slow(2.9)
+
+    def test_some_slow_answers_of_the_champion_change_little(self) -> None:
+        usual = UsualTime()
+        for number in range(200):
+            usual.champion(60.0 if number % 5 == 0 else 1.0)
+        assert usual.is_slow(4.0)
+
+
+@pytest.mark.parametrize(("share", "shadow", "refused"), [(0.5, False, False), (0.6, False, True), (1.0, True, False)])
+def test_the_champion_keeps_half_of_the_conversations(some_model, share: float, shadow: bool, refused: bool) -> None:
+    asked = {"serve": some_model, "share": share, "shadow": shadow}
+    if refused:
+        with pytest.raises(ValidationError, match="the champion must answer too"):
+            CanaryRequest.model_validate(asked)
+    else:
+        assert CanaryRequest.model_validate(asked).share == share
+
+
 def test_an_external_engine_has_no_candidates(gateway) -> None:
     assert gateway.get("/v1/admin/models/canary").status_code == 404
     assert gateway.delete("/v1/admin/models/canary").status_code == 404
@@ -93,7 +121,7 @@ class Beside:
         return self.engine
 
 
-@pytest.mark.parametrize("how", ["worse", "engine-down"])
+@pytest.mark.parametrize("how", ["worse", "slow", "engine-down"])
 async def test_a_bad_candidate_is_rolled_back_by_itself(tmp_path, some_model, how: str) -> None:
     champion = ServedModel(id="c", name="c", version=1, quantization="Q", sha256="", state="ready")
     candidate = champion.model_copy(update={"id": some_model["model"]["id"]})
@@ -108,13 +136,20 @@ async def test_a_bad_candidate_is_rolled_back_by_itself(tmp_path, some_model, ho
     assert room.choose(inside) is beside.engine
     if how == "worse":
         for _ in range(11):
-            room.observe(champion, bad=False)
-            room.observe(candidate, bad=True)
+            room.observe(champion.id, bad=False)
+            room.observe(candidate.id, bad=True)
+    elif how == "slow":
+        for _ in range(20):
+            room.observe(champion.id, bad=False, seconds=1.0)
+        for _ in range(11):
+            room.observe(candidate.id, bad=False, seconds=3.1)
     else:
         beside.engine.ready = False
     assert room.choose(inside) is None
+    assert room.model is None
+    assert room.state().ended == ("canary-engine-down" if how == "engine-down" else "canary-worse")
     with pytest.raises(NotFound):
-        room.state()
+        await room.end("me")
     await room.stop()
     assert {row["action"] for row in record.audit()} >= {"canary-started"}
     database.dispose()

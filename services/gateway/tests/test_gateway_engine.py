@@ -287,3 +287,24 @@ def test_candidate_answers_its_share_until_its_trial_ends(gateway_process: Proce
     actions = [row["action"] for row in process.http.get("/v1/admin/audit").json()]
     assert actions[:2] == ["canary-ended", "canary-started"]
     assert process.ask()["model"] == champion
+
+
+def test_candidate_that_writes_along_is_judged_and_never_read(gateway_process: Process, tuned: dict[str, Any]) -> None:
+    process = gateway_process
+    champion = process.status()["model"]["id"]
+    body = {"serve": tuned, "share": 1.0, "shadow": True}
+    process.http.put("/v1/admin/models/canary", json=body).raise_for_status()
+    answer = process.ask(NODE)
+    assert answer["model"] == champion
+    until(lambda: process.http.get("/v1/admin/models/canary").json()["answers"] == 1)
+    trial = process.http.get("/v1/admin/models/canary").json()
+    assert (trial["champion_answers"], trial["shadow"]) == (1, True)
+    # What a reader says of an answer counts for the model that wrote it, once.
+    rating = {"response_id": answer["id"], "rating": "down"}
+    for _ in range(2):
+        process.http.post("/v1/feedback", json=rating).raise_for_status()
+    after = process.http.get("/v1/admin/models/canary").json()
+    assert after["champion_answers"] == 2
+    assert after["champion_bad"] == trial["champion_bad"] + 1
+    process.http.delete("/v1/admin/models/canary").raise_for_status()
+    assert process.http.get("/v1/admin/models/canary").json()["ended"] == "canary-ended"

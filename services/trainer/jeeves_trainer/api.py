@@ -4,7 +4,7 @@ import json
 from dataclasses import asdict
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Header, Request, Response
+from fastapi import APIRouter, Header, Query, Request, Response
 from fastapi.responses import HTMLResponse
 
 from jeeves_shared.artifacts import ArtifactStore
@@ -34,8 +34,8 @@ def models_router(registry: ModelRegistry, store: ArtifactStore) -> APIRouter:
         return registry.models()
 
     @router.get("/audit", summary="Who changed which alias, when and why; newest first")
-    def audit() -> list[dict[str, Any]]:
-        return [asdict(entry) for entry in registry.audit()]
+    def audit(limit: Annotated[int, Query(ge=1, le=10_000)] = 100) -> list[dict[str, Any]]:
+        return [asdict(entry) for entry in registry.audit(limit)]
 
     @router.get("/{model_id}", summary="One model version")
     def read(model_id: str) -> RegisteredModel:
