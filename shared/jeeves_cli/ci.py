@@ -253,3 +253,24 @@ def reports(
     for path in write_reports(manifests, out):
         print(path)
     return Exit.OK
+
+
+@ci_app.command("announce")
+def announce(
+    text: Annotated[str, typer.Option(help="What people are told.")],
+    url: Annotated[
+        str,
+        typer.Option(
+            envvar="ANNOUNCE_URL", help='Gets {"text": …}, as Slack, Mattermost and Google Chat take it. Secret.'
+        ),
+    ],
+) -> int:
+    """Tell a chat room; exit 1 if it does not take it. The address, which is a secret there, is never shown."""
+    try:
+        response = httpx.post(url, json={"text": text}, timeout=20.0)
+    except (httpx.TransportError, httpx.InvalidURL) as exc:
+        # Words of such an error may hold the address, and so may its cause.
+        raise CommandError(f"The address of the announcement cannot be asked ({type(exc).__name__}).") from None
+    if response.is_error:
+        raise CommandError(f"The announcement was refused with HTTP {response.status_code}: check its address.")
+    return Exit.OK

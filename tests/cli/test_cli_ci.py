@@ -68,6 +68,7 @@ class Services:
         self.trial: dict[str, Any] | None = None
         self.trials: list[dict[str, Any]] = []
         self.trial_becomes: dict[str, Any] = {}
+        self.told: list[str] = []
         outer = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -131,6 +132,9 @@ class Services:
             case "POST", "/v1/admin/rollback":
                 self.served = {"id": "model-1", "version": 1}
                 return 200, {}
+            case "POST", "/hooks/very-secret":
+                self.told.append(body["text"])
+                return 200, "ok"
             case "POST", "/v1/trainings":
                 return 202, job
             case "GET", "/v1/trainings/job-1":
@@ -326,3 +330,17 @@ def test_a_build_that_promoted_nothing_is_said_to_be_none(services: Services) ->
     done = _jeeves(services, "models", "jenkins-jeeves-8")
     assert done.returncode == 1
     assert "jenkins-jeeves-8" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("address", "reason"),
+    [("{url}/hooks/very-secret", ""), ("{url}/hooks/very-secret-too", "HTTP 404"),
+     ("http://127.0.0.1:9/hooks/very-secret", "ConnectError"), ("no address, very-secret", "UnsupportedProtocol")],
+)  # fmt: skip
+def test_a_chat_room_is_told_and_its_address_kept(services: Services, address: str, reason: str) -> None:
+    command = [JEEVES, "ci", "announce", "--text", "#7 v3 Q8_0: Promoted"]
+    env = {**_environment(services), "ANNOUNCE_URL": address.format(url=services.url), "NO_PROXY": "127.0.0.1"}
+    done = subprocess.run(command, capture_output=True, text=True, env=env, check=False)
+    assert services.told == ([] if reason else ["#7 v3 Q8_0: Promoted"])
+    assert done.returncode == bool(reason), done.stderr
+    assert reason in done.stderr and "very-secret" not in done.stderr + done.stdout

@@ -1,14 +1,18 @@
-"""The Jenkinsfile executed by the runner against real services: a champion, nothing to do, refusals, poison."""
+"""The Jenkinsfile executed by the runner against real services: champion, nothing to do, refusals, poison, canary."""
 
 import json
 import os
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from declarative_runner import DeclarativeRunner, Finished
 
@@ -47,6 +51,42 @@ class Services:
         status = json.loads(self.jeeves("status", "--json"))
         served: dict[str, Any] = status["gateway"]["status"]["model"]
         return served
+
+    @contextmanager
+    def readers_of_the_canary(self) -> Iterator[None]:
+        """People who ask while a candidate is tried, and like the answers of the champion only."""
+        made = json.loads(self.jeeves("keys", "create", "readers", "--scope=chat", "--scope=feedback"))
+        champion, over = self.served()["id"], threading.Event()
+        lines = (self.folder / "pairs.jsonl").read_text(encoding="utf-8").splitlines()
+        questions = cycle(json.loads(line)["question"] for line in lines)
+        http = httpx.Client(
+            base_url=f"http://127.0.0.1:{self.ports[3]}", headers={"Authorization": f"Bearer {made['key']}"},
+            timeout=120.0, trust_env=False,
+        )  # fmt: skip
+
+        def read() -> None:
+            while not over.is_set():
+                if self.trial() is None:
+                    over.wait(3.0)
+                    continue
+                asked = {"messages": [{"role": "user", "content": next(questions)}], "max_tokens": 16}
+                answer = http.post("/v1/chat/completions", json=asked).raise_for_status().json()
+                rating = "up" if answer["model"] == champion else "down"
+                http.post("/v1/feedback", json={"response_id": answer["id"], "rating": rating}).raise_for_status()
+
+        reader = threading.Thread(target=read)
+        reader.start()
+        try:
+            yield
+        finally:
+            over.set()
+            reader.join()
+            http.close()
+
+    def trial(self) -> dict[str, Any] | None:
+        """The candidate that the gateway tries now."""
+        trial: dict[str, Any] | None = json.loads(self.jeeves("status", "--json"))["gateway"]["status"]["canary"]
+        return trial
 
     def build(self, number: int, inputs: dict[str, Any] | None = None, **params: str | bool) -> Finished:
         names = ("GATEWAY_URL", "COLLECTOR_URL", "CURATOR_URL", "TRAINER_URL")
@@ -160,3 +200,16 @@ def test_a_changed_document_becomes_a_champion_and_what_is_worse_or_poisoned_doe
     assert dataset["drops"]["injection"] >= 250, dataset["drops"]
     assert not asked.stages().keys() & {"Train on the CPU", "Promote"}
     assert services.served() == champion
+
+
+def test_a_canary_whose_readers_say_no_serves_nobody(services: Services) -> None:
+    champion = services.served()
+    with services.readers_of_the_canary():
+        build = services.build(6, TRAIN_RECIPE="recipes/train-again.yaml", CANARY_SHARE="0.5", CANARY_MINUTES="30")
+    assert build.result == "UNSTABLE", build.tree() + build.log
+    assert build.stages()["Canary"] == "UNSTABLE" and build.stages().get("Promote") != "SUCCESS"
+    canary = json.loads((build.state / "archive" / "manifests" / "canary.json").read_text(encoding="utf-8"))
+    assert canary["state"] == "rolled-back" and canary["trial"]["ended"] == "canary-worse", canary
+    assert services.served() == champion and services.trial() is None
+    versions = json.loads(services.jeeves("models", "--json"))
+    assert [one["version"] for one in versions if "champion" in one["aliases"]] == [champion["version"]]

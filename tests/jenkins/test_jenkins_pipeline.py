@@ -143,6 +143,24 @@ def test_a_step_that_fails_ends_the_build_with_its_words(
     assert pipeline.names()[-1] == "ci undo-canary"
 
 
+@pytest.mark.parametrize(
+    ("plan", "result", "text"),
+    [
+        ({}, "SUCCESS", "Promoted: v3 Q8_0"),
+        ({"ci announce": {"exit": 1}}, "SUCCESS", "Promoted: v3 Q8_0"),
+        ({"ci choose": {"exit": 3}}, "UNSTABLE", "ended as UNSTABLE: Not promoted: the gate refused the candidate"),
+        ({"curate": {"exit": 5}}, "FAILURE", "ended as FAILURE"),
+    ],
+)
+def test_a_chat_room_is_told_how_a_build_ends(plan: dict[str, Any], result: str, text: str, pipeline: Pipeline) -> None:
+    secret = "https://chat.invalid/hooks/T0-very-secret"
+    build = pipeline.run(plan, params={"ANNOUNCE_CREDENTIALS": "room"}, credentials={**CREDENTIALS, "room": secret})
+    assert build.result == result, build.log
+    (call,) = (call for call in pipeline.commands() if call[:2] == ["ci", "announce"])
+    assert call[2] == "--text" and text in call[3] and "jenkins.invalid" in call[3]
+    assert secret not in build.log and secret not in json.dumps(build.events)
+
+
 def test_collecting_is_tried_again(pipeline: Pipeline) -> None:
     build = pipeline.run({"collect": {"exit": 5}})
     assert build.result == "FAILURE"
@@ -219,6 +237,6 @@ def test_the_default_recipes_are_shipped(runner: DeclarativeRunner) -> None:
 
 def test_the_recipes_of_whole_builds_can_be_read() -> None:
     recipes = ROOT / "tests" / "jenkins" / "recipes"
-    names = {load_recipe(TrainRecipe, recipes / f"train-{name}.yaml").name for name in ("build", "worse")}
-    assert names == {"build", "worse"}
+    names = {load_recipe(TrainRecipe, recipes / f"train-{name}.yaml").name for name in ("build", "again", "worse")}
+    assert names == {"build", "again", "worse"}
     assert load_recipe(EvaluateRecipe, recipes / "evaluate-build.yaml").name == "build"
