@@ -4,8 +4,12 @@ Each source writes its pages into the ledger, together with the place behind the
 that a quota stopped, goes on where it was and gives the same result; and one that ran before reads what changed.
 """
 
+import threading
 import time
 from collections import Counter
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
@@ -16,7 +20,7 @@ from jeeves_collector.locks import only_reader
 from jeeves_collector.publishing import MANIFEST_KIND, Collected, publish
 from jeeves_collector.settings import CollectorSettings
 from jeeves_collector.sources.protocol import Finished
-from jeeves_collector.sources.registry import open_source, source_key
+from jeeves_collector.sources.registry import is_remote, open_source, source_key
 from jeeves_collector.state import CollectorState, open_state
 from jeeves_collector.workplace import Workplace
 from jeeves_shared.artifacts import write_atomic
@@ -35,6 +39,8 @@ _READ_SHARE = 0.95
 """Of the progress; the rest is for shards and manifest."""
 _NAMES_LOGGED_MAX = 25
 _SLEEP_STEP_SECONDS = 0.5
+_LANES_MAX = 8
+"""Sources that are read at the same time."""
 _LOGGED = {
     "unresolved attributes": "unresolved attributes, left in the text",
     "unresolved references": "unresolved references, left as text",
@@ -66,10 +72,9 @@ def collect(context: JobContext, request: dict[str, Any]) -> CollectionManifest:
         # Until the shards are written: what is read of a source is what is published of it.
         only_reader(layout.locks, map(source_key, recipe.sources), wait, partial(context.report, 0.0)),
         open_ledger(layout.ledger) as ledger,
-        open_state(layout.memory) as state,
     ):
         ledger.forget_unused()
-        collected = _Collecting(context, layout, ledger, state).read(recipe)
+        collected = _Collecting(context, layout).read(recipe)
         context.report(_READ_SHARE, "writing shards")
         manifest, report = publish(ledger, context.store, collected)
     write_atomic(layout.report(context.job_id), report.model_dump_json().encode())
@@ -85,61 +90,91 @@ def _refuse_equal_names(recipe: CollectRecipe) -> None:
         raise RecipeError(f"Each source needs a name of its own; given twice: {', '.join(repeated)}.", repeated)
 
 
-class _Collecting:
-    """Reads the sources of a recipe, one after the other."""
+class _OtherLaneFailed(Exception):
+    """The job ends anyway: what this lane has read is in the ledger, and the next run goes on from there."""
 
-    def __init__(self, context: JobContext, layout: CollectorLayout, ledger: Ledger, state: CollectorState) -> None:
+
+class _Collecting:
+    """Reads the sources of a recipe: those of other hosts side by side, as they mostly wait; files one by one."""
+
+    def __init__(self, context: JobContext, layout: CollectorLayout) -> None:
         self._context = context
         self._layout = layout
-        self._ledger = ledger
-        self._state = state
         self._settings = load_settings(CollectorSettings)
         self._retrieved_at = self._settings.collector_retrieved_at or datetime.now(UTC).replace(microsecond=0)
-        self._before: Counter[str] = Counter()
+        self._progress = threading.Lock()
+        self._done: dict[str, float] = {}
+        self._counts: dict[str, Counter[str]] = {}
+        self._failed = threading.Event()
 
     def read(self, recipe: CollectRecipe) -> Collected:
         """All sources into the ledger."""
-        keys: list[str] = []
-        figures: list[SourceFigures] = []
-        for number, source in enumerate(recipe.sources):
-            key, of_source = self._source(source, number, len(recipe.sources))
-            keys.append(key)
-            figures.append(of_source)
-            self._before.update({"documents": of_source.documents, "pairs": of_source.pairs})
-        return Collected(recipe, tuple(keys), tuple(figures))
+        lanes = [[source] for source in recipe.sources if is_remote(source)]
+        lanes += [files] if (files := [source for source in recipe.sources if not is_remote(source)]) else []
+        self._done = dict.fromkeys(map(source_key, recipe.sources), 0.0)
+        with ThreadPoolExecutor(min(len(lanes), _LANES_MAX), thread_name_prefix="source") as pool:
+            # Each with the names that log lines carry.
+            running = [pool.submit(copy_context().run, self._lane, lane) for lane in lanes]
+        errors = [error for one in running if (error := one.exception()) is not None]
+        # What made the others stop comes first.
+        errors.sort(key=lambda error: isinstance(error, _OtherLaneFailed))
+        if errors:
+            raise errors[0]
+        figures = {key: of_source for one in running for key, of_source in one.result().items()}
+        keys = tuple(map(source_key, recipe.sources))
+        return Collected(recipe, keys, tuple(figures[key] for key in keys))
 
-    def _source(self, source: Source, number: int, sources: int) -> tuple[str, SourceFigures]:
-        counts: Counter[str] = Counter()
+    def _lane(self, sources: Sequence[Source]) -> dict[str, SourceFigures]:
+        try:
+            with open_ledger(self._layout.ledger) as ledger, open_state(self._layout.memory) as state:
+                return {source_key(source): self._source(source, ledger, state) for source in sources}
+        except BaseException:
+            self._failed.set()
+            raise
 
-        def report(done: float, item: str) -> None:
-            share = _READ_SHARE * (number + done) / sources
-            figures = {name: float(value) for name, value in (self._before + counts).items()}
+    def _report(self, source: Source, counts: Counter[str], done: float, item: str) -> None:
+        with self._progress:
+            key = source_key(source)
+            self._done[key], self._counts[key] = done, Counter(counts)
+            figures = {name: float(value) for name, value in sum(self._counts.values(), Counter()).items()}
+            share = _READ_SHARE * sum(self._done.values()) / len(self._done)
             self._context.report(share, f"{source.name}: {item}", **figures)
+        self._go_on()
 
+    def _wait(self, seconds: float) -> None:
+        _wait(self._context, seconds, self._go_on)
+
+    def _go_on(self) -> None:
+        if self._failed.is_set():
+            raise _OtherLaneFailed
+
+    def _source(self, source: Source, ledger: Ledger, state: CollectorState) -> SourceFigures:
+        counts: Counter[str] = Counter()
+        report = partial(self._report, source, counts)
         report(0.0, "looking for what there is")
         reader = open_source(
             source,
-            Workplace(
-                self._layout, self._settings, self._state, self._retrieved_at, partial(_wait, self._context), report
-            ),
+            Workplace(self._layout, self._settings, state, self._retrieved_at, self._wait, report),
         )
         key = source_key(source)
-        for page in reader.pages(self._ledger.begin(key)):
+        for page in reader.pages(ledger.begin(key)):
             if isinstance(page, Finished):
-                self._ledger.finish(key, page)
+                ledger.finish(key, page)
                 break
-            self._ledger.keep(key, page)
+            ledger.keep(key, page)
             counts["fetched"] += len(page.items)
             counts["unchanged"] += len(page.unchanged)
             counts["documents"] += sum(len(item.content) for item in page.items)
             report(page.done, page.message)
-        documents, pairs = self._ledger.count(key, "document"), self._ledger.count(key, "pair")
+        documents, pairs = ledger.count(key, "document"), ledger.count(key, "pair")
         if not documents and not pairs:
-            drops = Counter(drop.reason for drop in self._ledger.notes(key).drops)
-            self._ledger.forget(key)
+            drops = Counter(drop.reason for drop in ledger.notes(key).drops)
+            ledger.forget(key)
             raise SourceUnusable(reader.emptiness(drops))
+        counts.update({"documents": documents - counts["documents"], "pairs": pairs})
+        report(1.0, "read")
         remote = reader.figures
-        return key, SourceFigures(
+        return SourceFigures(
             name=source.name,
             type=source.type,
             documents=documents,
@@ -152,10 +187,11 @@ class _Collecting:
         )
 
 
-def _wait(context: JobContext, seconds: float) -> None:
+def _wait(context: JobContext, seconds: float, go_on: Callable[[], None] = lambda: None) -> None:
     deadline = time.monotonic() + seconds
     while (left := deadline - time.monotonic()) > 0:
         context.check_cancelled()
+        go_on()
         time.sleep(min(left, _SLEEP_STEP_SECONDS))
 
 

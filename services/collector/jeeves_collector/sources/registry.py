@@ -27,6 +27,7 @@ _READERS: dict[type[Contract], type[Any]] = {
     recipe.PluginsSource: Plugins,
     recipe.JenkinsSource: Controller,
 }
+_REMOTE = (recipe.DiscourseSource, recipe.StackExchangeApiSource, recipe.PluginsSource, recipe.JenkinsSource)
 _PACE = ("requests_per_second", "requests_per_day", "relist_days", "allow_private")
 
 
@@ -47,3 +48,8 @@ def source_key(source: recipe.Source) -> str:
     for name in _PACE:
         fields.pop(name, None)
     return f"{source.type}-{content_hash([fields, _READERS[type(source)].VERSION])[:32]}"
+
+
+def is_remote(source: recipe.Source) -> bool:
+    """Whether reading a source mostly means waiting for another host."""
+    return isinstance(source, _REMOTE)
