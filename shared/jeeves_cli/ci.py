@@ -12,11 +12,12 @@ from typing import Annotated, Any
 import httpx
 import typer
 
-from jeeves_cli.ci_reports import read_manifest, write_reports
+from jeeves_cli.ci_reports import write_reports
 from jeeves_cli.client import ServiceClient
 from jeeves_cli.display import SilentDisplay
 from jeeves_cli.endpoints import SERVICES
 from jeeves_cli.exits import CommandError, Exit
+from jeeves_cli.manifest_files import read_manifest
 from jeeves_cli.pipeline import Pipeline, model_file
 from jeeves_shared.artifacts import write_atomic
 from jeeves_shared.contracts.canary import CanaryRequest, CanaryState

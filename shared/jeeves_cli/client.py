@@ -66,15 +66,7 @@ class ServiceClient:
             ServiceUnreachable: no connection.
             CommandError: the service refused, with its own words.
         """
-        payload = body.model_dump(mode="json") if isinstance(body, Contract) else body
-        try:
-            response = self._http.request(method, path, json=payload, headers=headers, timeout=timeout_seconds)
-        except httpx.TimeoutException as exc:
-            raise CommandError(f"The {self.service} did not answer {path} within {timeout_seconds:.0f} s.") from exc
-        except httpx.TransportError as exc:
-            raise ServiceUnreachable(self.service, self.url) from exc
-        if response.is_error:
-            raise CommandError(error_text(self.service, response))
+        response = self._send(method, path, body, headers, timeout_seconds)
         if response.status_code == httpx.codes.NO_CONTENT:
             return None
         try:
@@ -84,6 +76,33 @@ class ServiceClient:
                 f"What answers at {self.url} is not the {self.service}: {response.text[:100]!r}. Check the port.",
                 Exit.UNREACHABLE,
             ) from exc
+
+    def page(self, path: str) -> bytes:
+        """What a service shows to people or other programs: HTML, XML.
+
+        Raises:
+            ServiceUnreachable, CommandError: as `request`.
+        """
+        return self._send("GET", path, None, None, 30.0).content
+
+    def _send(
+        self,
+        method: str,
+        path: str,
+        body: Contract | dict[str, Any] | None,
+        headers: dict[str, str] | None,
+        timeout_seconds: float,
+    ) -> httpx.Response:
+        payload = body.model_dump(mode="json") if isinstance(body, Contract) else body
+        try:
+            response = self._http.request(method, path, json=payload, headers=headers, timeout=timeout_seconds)
+        except httpx.TimeoutException as exc:
+            raise CommandError(f"The {self.service} did not answer {path} within {timeout_seconds:.0f} s.") from exc
+        except httpx.TransportError as exc:
+            raise ServiceUnreachable(self.service, self.url) from exc
+        if response.is_error:
+            raise CommandError(error_text(self.service, response))
+        return response
 
     def get(self, contract: type[C], path: str) -> C:
         """Read a contract.

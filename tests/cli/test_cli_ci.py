@@ -103,6 +103,8 @@ class Services:
                 return (503, {"missing": {"engine": "starting"}}) if self.not_ready else (200, {"status": "ready"})
             case "GET", "/v1/models":
                 return 200, [{"manifest": self.champion, "aliases": ["champion"]}]
+            case "GET", shown if shown.startswith(("/v1/reports/", "/v1/cards/")) or shown.endswith("/card"):
+                return 200, f"GET {path}"
             case "GET", "/v1/models/audit":
                 promoted = {"at": AT, "who": "ci", "action": "promote", "model_id": "model-1"}
                 return 200, [{**promoted, "reason": "jenkins-jeeves-7 https://ci.example/job/jeeves/7/"}]
@@ -219,8 +221,11 @@ def test_the_smallest_file_that_passed_is_chosen_and_shown(services: Services, m
     assert {path.name for path in reports.iterdir()} == {
         "gate-Q4_K_M.xml", "gate-Q6_K.xml", "gate-Q8_0.xml", "dataset-card.html", "model-card.html", "quality.csv",
     }  # fmt: skip
-    assert 'failures="1"' in (reports / "gate-Q4_K_M.xml").read_text(encoding="utf-8")
-    assert "2.9 &gt; 2.66 &amp; worse" in (reports / "gate-Q4_K_M.xml").read_text(encoding="utf-8")
+    shown = {path.name: path.read_text(encoding="utf-8") for path in reports.iterdir()}
+    assert shown["gate-Q4_K_M.xml"] == "GET /v1/reports/report-Q4_K_M?form=junit"
+    assert shown["dataset-card.html"] == "GET /v1/cards/data-new"
+    assert shown["model-card.html"] == "GET /v1/models/model-3/card", "of the chosen one"
+    assert shown["quality.csv"].splitlines()[0] == "answer_loss Q4_K_M,answer_loss Q6_K,answer_loss Q8_0"
     for kind in ("Q8_0", "Q6_K"):
         (manifests / f"report-{kind}.json").unlink()
     done = _ci(services, "choose", "--manifests", manifests)

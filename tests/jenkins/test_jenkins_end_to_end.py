@@ -163,6 +163,9 @@ def test_a_changed_document_becomes_a_champion_and_what_is_worse_or_poisoned_doe
     assert "document-missing" not in dataset["drops"] and dataset["pairs_kept"] > 400
     champion = services.served()
     assert champion["version"] >= 1
+    for name, file, shown in (("Data set card", "dataset", dataset["id"]), ("Model card", "model", champion["id"])):
+        card = (first.state / "html" / name / f"{file}-card.html").read_text(encoding="utf-8")
+        assert shown in card and "<svg" in card
     made = json.loads(services.jeeves("models", "jenkins-jeeves-1", "--json"))
     assert [one["id"] for one in made] == [champion["id"]] and made[0]["aliases"] == ["champion"]
     served = json.loads((first.state / "archive" / "manifests" / "chosen-model.json").read_text(encoding="utf-8"))

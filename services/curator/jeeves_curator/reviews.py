@@ -1,13 +1,14 @@
-"""What people look at: the review list of a curation, and paragraphs to label."""
+"""What people look at: the card of a data set, the review list of a curation, and paragraphs to label."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Response
+from fastapi.responses import HTMLResponse
 
 from jeeves_curator.shards import read_lines
 from jeeves_shared.artifacts import ArtifactStore
 from jeeves_shared.contracts.curation import CuratedDocument, ParagraphToLabel, QuarantinedDocument
-from jeeves_shared.contracts.manifests import CurationManifest
+from jeeves_shared.contracts.manifests import CurationManifest, DatasetManifest
 
 _DOCUMENTS_LOOKED_AT = 400
 
@@ -26,6 +27,13 @@ def reviews_router(store: ArtifactStore) -> APIRouter:
     ) -> list[QuarantinedDocument]:
         manifest = store.get_manifest(CurationManifest, "curation", curation)
         return list(read_lines(store.path(manifest.quarantine), QuarantinedDocument, manifest.quarantine.name))
+
+    @router.get("/cards/{dataset_id}", summary="The card of a data set")
+    def card(dataset_id: str, form: Literal["html", "markdown"] = "html") -> Response:
+        manifest = store.get_manifest(DatasetManifest, "dataset", dataset_id)
+        if form == "markdown" or manifest.card_html is None:
+            return Response(store.read_bytes(manifest.card), media_type="text/markdown; charset=utf-8")
+        return HTMLResponse(store.read_bytes(manifest.card_html))
 
     @router.get("/paragraphs", summary="Paragraphs to label: those that the quality score is least sure of")
     def paragraphs(

@@ -67,10 +67,10 @@ def junit_xml(report: EvaluationReport) -> bytes:
         timestamp=report.created_at.isoformat(),
     )
     for condition in report.gate:
-        case = ElementTree.SubElement(suite, "testcase", classname=report.model_id, name=condition.name)
-        if condition.passed:
-            ElementTree.SubElement(case, "system-out").text = condition.reason
-        else:
+        # Named after the file's kind, not after the model: so a CI server shows a condition's history over builds.
+        case = ElementTree.SubElement(suite, "testcase", classname=suite.attrib["name"], name=condition.name)
+        ElementTree.SubElement(case, "system-out").text = condition.reason
+        if not condition.passed:
             ElementTree.SubElement(case, "failure", message=condition.reason)
     document: bytes = ElementTree.tostring(suite, encoding="utf-8", xml_declaration=True)
     return document
