@@ -146,10 +146,8 @@ def test_a_step_that_fails_ends_the_build_with_its_words(
 @pytest.mark.parametrize(
     ("plan", "result", "text"),
     [
-        ({}, "SUCCESS", "Promoted: v3 Q8_0"),
         ({"ci announce": {"exit": 1}}, "SUCCESS", "Promoted: v3 Q8_0"),
         ({"ci choose": {"exit": 3}}, "UNSTABLE", "ended as UNSTABLE: Not promoted: the gate refused the candidate"),
-        ({"curate": {"exit": 5}}, "FAILURE", "ended as FAILURE"),
     ],
 )
 def test_a_chat_room_is_told_how_a_build_ends(plan: dict[str, Any], result: str, text: str, pipeline: Pipeline) -> None:
