@@ -8,12 +8,14 @@ unmatched routes; its decorators count by URL and skip empty keys. Counting in a
 import asyncio
 import logging
 import math
+import threading
 import time
 from collections.abc import Callable
 from typing import Any
 
 from limits import RateLimitItem, RateLimitItemPerMinute, parse
 from limits.errors import StorageError
+from limits.storage import MemoryStorage
 from slowapi import Limiter
 from starlette.requests import Request
 
@@ -27,6 +29,23 @@ STORE_SECONDS_MAX = 0.5
 """A store that takes longer counts as dead."""
 OPEN_SECONDS = 10.0
 """How long a dead store is not asked again."""
+
+
+SWEEP_SECONDS = 1.0
+"""How long counts that are over may stay in memory; whether a request is admitted does not depend on it."""
+
+
+class SweptMemoryStorage(MemoryStorage):
+    """Counts in memory, swept once a second: the library starts a thread for it up to a hundred times a second."""
+
+    STORAGE_SCHEME = ["swept"]  # noqa: RUF012 - of this type in the library
+
+    def _MemoryStorage__schedule_expiry(self) -> None:  # noqa: N802 - the library's private name
+        if not self.timer.is_alive():
+            expire = self._MemoryStorage__expire_events  # type: ignore[attr-defined]
+            self.timer = threading.Timer(SWEEP_SECONDS, expire)
+            self.timer.daemon = True
+            self.timer.start()
 
 
 class RequestLimits:
@@ -44,11 +63,14 @@ class RequestLimits:
     ) -> None:
         self._item: RateLimitItem = parse(limit)
         options: dict[str, Any] = {"wrap_exceptions": True}  # vendor errors come out as StorageError
+        self._in_memory = storage_uri.startswith("memory:")
         # A fixed window admits twice the limit around its edge.
         self._limiter = Limiter(
-            key_func=_unused_key, strategy="moving-window", storage_uri=storage_uri, storage_options=options
+            key_func=_unused_key,
+            strategy="moving-window",
+            storage_uri="swept://" if self._in_memory else storage_uri,
+            storage_options=options,
         ).limiter
-        self._in_memory = storage_uri.startswith("memory:")
         self._metrics = metrics
         self._clock = clock
         self._store_dead_until = -math.inf

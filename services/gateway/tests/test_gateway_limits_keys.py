@@ -15,6 +15,7 @@ from sqlalchemy import text
 from jeeves_gateway.budgets import Budgets, BudgetStore, KeyLimits
 from jeeves_gateway.errors import RateLimited
 from jeeves_gateway.keys import Caller
+from jeeves_gateway.limits import SWEEP_SECONDS, SweptMemoryStorage
 from jeeves_gateway.metrics import GatewayMetrics
 from jeeves_gateway.record import GatewayRecord
 from jeeves_gateway.write_behind import WriteBehind
@@ -195,3 +196,18 @@ def test_two_gateways_share_exact_limits_in_redis(start_gateway, redis_url: str)
         with ThreadPoolExecutor(8) as pool:
             statuses = list(pool.map(status, range(70)))
     assert statuses.count(200) == 50 and statuses.count(429) == 20
+
+
+def test_counts_in_memory_are_swept_once_a_second_at_most() -> None:
+    storage = SweptMemoryStorage("swept://")
+    first = storage.timer
+    first.join()  # the library's own, from its beginning
+    for _ in range(50):
+        assert storage.acquire_entry("key", 100, 60)
+    timers = {id(storage.timer)}
+    for _ in range(50):
+        assert storage.acquire_entry("key", 100, 60)
+        timers.add(id(storage.timer))
+    assert not storage.acquire_entry("key", 100, 60)
+    assert len(timers) == 1 and storage.timer.interval == SWEEP_SECONDS
+    storage.timer.cancel()
