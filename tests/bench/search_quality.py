@@ -77,7 +77,7 @@ def collect(folder: Path, work: Path, characters_max: int, characters_min: int) 
             wait=time.sleep,
             report=lambda *_: None,
         )
-        read = TreeFiles(source, workplace).pages(Past(None, {}, lambda _: None))
+        read = TreeFiles(source, workplace).pages(Past(None, {}, lambda _: None, lambda *_: ()))
         pages = [page for page in read if isinstance(page, Page)]
     documents = [content for page in pages for item in page.items for content in item.content]
     found = sorted((item for item in documents if isinstance(item, Document)), key=lambda item: item.source_path)

@@ -5,6 +5,7 @@
 | `app` | the service |
 | `indexes`, `datasets` | the two jobs |
 | `documents` | what documents go through before that; its own job `curations` |
+| `cluster` | the part of it that looks at single documents, through datatrove |
 | `redaction` | secrets and personal data out |
 | `sections` | documents into sections |
 | `steps` | one class per reason to drop a pair |

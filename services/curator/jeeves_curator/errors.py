@@ -2,6 +2,7 @@
 
 JeevesError
 ├── DatasetTooSmall      too few usable pairs or documents for a training and an evaluation part
+├── ClusterUnusable      datatrove, the collection or the recipe cannot be read
 ├── TeacherUnavailable   the model that proposes pairs does not answer
 └── RedactionIncomplete  a secret or a personal item is left in what would go out
 """
@@ -14,6 +15,14 @@ class DatasetTooSmall(JeevesError):
 
     code = "dataset-too-small"
     title = "Data set too small"
+    status = 422
+
+
+class ClusterUnusable(JeevesError):
+    """What `python -m jeeves_curator.cluster` was given does not do."""
+
+    code = "cluster-unusable"
+    title = "Cluster unusable"
     status = 422
 
 

@@ -133,8 +133,9 @@ class Bench:
         work_dir.mkdir(parents=True, exist_ok=True)
         return JobContext(job.id, work_dir, self.store, self.jobs)
 
-    def collection(self, documents: Iterable[Document], pairs: Iterable[Pair]) -> CollectionManifest:
+    def collection(self, documents: Iterable[Document], pairs: Iterable[Pair], shards: int = 1) -> CollectionManifest:
         documents = sorted(documents, key=lambda item: item.source_path)
+        size = -(-len(documents) // shards)
         pairs = list(pairs)
 
         def shard(rows: Iterable[Any], name: str) -> Any:
@@ -144,7 +145,10 @@ class Bench:
             id=manifest_id("collection", [content_hash(item) for item in [*documents, *pairs]]),
             source_name="src",
             recipe_sha256=content_hash("recipe"),
-            shards=(shard(documents, "documents-0.jsonl"),),
+            shards=tuple(
+                shard(documents[size * number : size * (number + 1)], f"documents-{number}.jsonl")
+                for number in range(shards)
+            ),
             pair_shards=(shard(pairs, "pairs-0.jsonl"),) if pairs else (),
             documents=len(documents),
             code_blocks=0,

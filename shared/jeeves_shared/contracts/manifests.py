@@ -42,6 +42,17 @@ class CollectionManifest(Contract):
     created_at: datetime = Field(description="Not part of the identity.")
 
 
+class ReviewedShardManifest(Contract):
+    """A shard of a collection after the steps on single documents. Written and read by the curator."""
+
+    schema_version: Literal[1] = 1
+    kind: Literal["reviewed-shard"] = "reviewed-shard"
+    id: str
+    shard: str = Field(description="sha256 of the shard.")
+    result: ArtifactRef = Field(description="What the steps kept and dropped.")
+    created_at: datetime
+
+
 class CurationManifest(Contract):
     """Documents that are fit to be indexed and learnt from. Written by the curator; read by it and by people."""
 
@@ -270,6 +281,7 @@ class ExamReport(Contract):
 
 Manifest = (
     CollectionManifest
+    | ReviewedShardManifest
     | CurationManifest
     | IndexManifest
     | DatasetManifest

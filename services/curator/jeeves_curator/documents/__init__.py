@@ -2,8 +2,8 @@
 
 | module | what |
 |---|---|
-| `curation` | the job: shards of a collection become curated documents, drops, a review list and figures |
-| `cluster` | those steps as a block of a datatrove pipeline |
+| `curation` | the job: reviewed shards become curated documents, drops, a review list and figures |
+| `reviewed` | a shard through the steps that look at one document, kept in the store |
 | `steps` | what a step is; the steps that look at one document at a time |
 | `blocks` | Markdown in blocks, code fences whole |
 | `normalize` | one form of text; boilerplate out |

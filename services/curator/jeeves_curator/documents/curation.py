@@ -1,10 +1,9 @@
 """The stage before all others: the documents of a collection become curated documents.
 
-Shard by shard, each result written whole or not at all, then what needs all documents. A restarted job goes on after
-its last finished shard; the same collection and rules give the same bytes.
+Shard by shard (`reviewed`), each result stored whole or not at all, then what needs all documents. A restarted job goes
+on after its last finished shard, whoever finished it; the same collection and rules give the same bytes.
 """
 
-import logging
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -12,14 +11,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ValidationError
-
 from jeeves_curator.documents.copies import Copies
-from jeeves_curator.documents.normalize import NormalizeDocument, Substance
-from jeeves_curator.documents.poison import Floods, Quarantine
-from jeeves_curator.documents.rules import Heuristics
+from jeeves_curator.documents.poison import Floods
+from jeeves_curator.documents.reviewed import CURATION_VERSION, ReviewedShard, reviewed_shard
 from jeeves_curator.documents.staleness import Dated, Dates, Supersede, outdated_terms
-from jeeves_curator.documents.steps import DocumentStep, Redact, Unit, review_documents
 from jeeves_curator.errors import RedactionIncomplete
 from jeeves_curator.redaction import REDACTION_VERSION, scan
 from jeeves_curator.shards import read_lines, write_lines
@@ -35,29 +30,11 @@ from jeeves_shared.contracts.curation import (
     QuarantinedDocument,
     StepCount,
 )
-from jeeves_shared.contracts.documents import Document
 from jeeves_shared.contracts.manifests import ArtifactRef, CollectionManifest, CurationManifest
 from jeeves_shared.contracts.requests import CurationRequest
 from jeeves_shared.jobs.worker import JobContext
 
-CURATION_VERSION = 2
-"""Bump with any change to what becomes of the same documents."""
-
 QUARANTINE_REASONS = ("injection", "control-token", "invisible-characters", "flood")
-
-logger = logging.getLogger(__name__)
-
-
-class _Shard(BaseModel):
-    """What the steps made of one shard; a work file."""
-
-    kept: list[Unit]
-    drops: list[DocumentDrop]
-    hashes: dict[str, str]
-    counts: list[StepCount]
-    sources: dict[str, int]
-    characters: int
-    urls: dict[str, tuple[str, str]]
 
 
 def curation_id(rules: DocumentRules, collection: CollectionManifest) -> str:
@@ -125,7 +102,7 @@ class _Curation:
     def build(self) -> CurationManifest:
         folder = self.context.work_dir / self.identity
         folder.mkdir(exist_ok=True)
-        shards = [self._shard(folder, number) for number in range(len(self.collection.shards))]
+        shards = [self._shard(number) for number in range(len(self.collection.shards))]
         counts = _summed([shard.counts for shard in shards])
         drops = [drop for shard in shards for drop in shard.drops]
         units = [unit for shard in shards for unit in shard.kept]
@@ -166,36 +143,15 @@ class _Curation:
             contradictions=contradictions,
         )
 
-    def _shard(self, folder: Path, number: int) -> _Shard:
-        path = folder / f"shard-{number:05d}.json"
-        ref = self.collection.shards[number]
-        if path.is_file():
-            try:
-                return _Shard.model_validate_json(path.read_bytes())
-            except ValidationError:
-                logger.info("work file of another version, ignored", extra={"file": path.name})
-        documents = list(read_lines(self.context.store.path(ref), Document, ref.name))
-        total = max(len(self.collection.shards), 1)
-        reviewed = review_documents(
-            documents,
-            document_steps(self.rules),
-            lambda done: self.context.report(
-                self.share * 0.85 * (number + done / max(len(documents), 1)) / total, f"documents: {ref.name}, {done}"
-            ),
+    def _shard(self, number: int) -> ReviewedShard:
+        shard = self.collection.shards[number]
+        of_all = self.share * 0.85 / len(self.collection.shards)
+        return reviewed_shard(
+            self.context.store,
+            self.rules,
+            shard,
+            lambda done: self.context.report(of_all * (number + done), f"documents: {shard.name}"),
         )
-        result = _Shard(
-            kept=reviewed.kept,
-            drops=reviewed.drops,
-            hashes={document.source_path: content_hash(document.text) for document in documents},
-            counts=list(reviewed.counts.values()),
-            sources=dict(Counter(document.source_path.partition("/")[0] for document in documents)),
-            characters=sum(len(document.text) for document in documents),
-            urls={
-                document.source_path: (document.provenance.author, document.provenance.url) for document in documents
-            },
-        )
-        write_atomic(path, result.model_dump_json().encode("utf-8"))
-        return result
 
     def _scan(self, curated: Sequence[CuratedDocument]) -> None:
         """Look once more at what goes out.
@@ -227,7 +183,7 @@ class _Curation:
         hashes: dict[str, str],
         known: dict[str, tuple[str, str]],
         counts: list[StepCount],
-        shards: list[_Shard],
+        shards: list[ReviewedShard],
         contradictions: tuple[Contradiction, ...],
     ) -> CurationManifest:
         paragraphs = [drop for shard in shards for unit in shard.kept for drop in unit.paragraph_drops]
@@ -287,23 +243,7 @@ class _Curation:
             f"{self.identity}: {len(curated)} of {self.collection.documents} documents kept, dropped {manifest.drops}, "
             f"{len(paragraphs)} paragraphs dropped, redacted {manifest.redactions}, {len(quarantined)} for review"
         )
-        for path in folder.glob("shard-*.json"):
-            path.unlink()
         return manifest
-
-
-def document_steps(rules: DocumentRules) -> tuple[DocumentStep, ...]:
-    """The steps that look at one document, in order.
-
-    Hidden characters are looked for before they are taken out, and secrets are replaced before anything is shown.
-    """
-    return (
-        Quarantine(rules.released),
-        NormalizeDocument(),
-        Redact(),
-        Substance(rules.stub_characters_min, rules.text_characters_max),
-        Heuristics(),
-    )
 
 
 def _curated(one: Dated, copies: dict[str, list[MergedCopy]]) -> CuratedDocument:
@@ -317,10 +257,6 @@ def _curated(one: Dated, copies: dict[str, list[MergedCopy]]) -> CuratedDocument
         outdated_terms=outdated_terms(document.text),
         redactions=one.unit.redactions,
     )
-
-
-def _drop_order(drop: DocumentDrop) -> tuple[str, ...]:
-    return drop.source_path, drop.scope, drop.reason, drop.excerpt
 
 
 def _merge(into: dict[str, list[MergedCopy]], more: dict[str, list[MergedCopy]]) -> None:

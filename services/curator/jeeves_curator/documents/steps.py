@@ -1,7 +1,7 @@
 """What a step on documents is. Each is small, knows one kind of defect, and names one reason per drop.
 
-A step looks at one document and at nothing else, so that the same class runs here, shard by shard, and on a cluster:
-`review` is what a datatrove filter or a Ray `map` calls (docs/curator.md). What needs all documents is in `copies`.
+A step looks at one document and at nothing else, so that the same class runs here and on a cluster, shard by shard
+(`reviewed`). What needs all documents is in `poison` (floods), `staleness` and `copies`.
 """
 
 import re
