@@ -83,6 +83,10 @@ bench: install-test $(VENV)/peers/bin/python ## Print the figures of this machin
 bench-gateway: install-test ## Measure the gateway beside LiteLLM and nginx, which are fetched (5 minutes).
 	$(BIN)/python tests/bench/gateway_bench.py
 
+.PHONY: bench-refusals
+bench-refusals: install-test ## Measure what hostile requests cost the gateway (2 minutes).
+	$(BIN)/python tests/bench/refusal_bench.py
+
 .PHONY: bench-models
 bench-models: install-test ## Check breaker and ladder against their models, a million steps each.
 	JEEVES_MODEL_EXAMPLES=20000 $(BIN)/python -m pytest -q services/gateway/tests -k "breaker_model or ladder_model"

@@ -3,6 +3,7 @@
 A service gives its name, its routers, its readiness checks and its lifespan to `create_service`; `serve` runs it.
 """
 
+import asyncio
 import hmac
 import logging
 import os
@@ -244,7 +245,9 @@ def make_data_dir(path: Path) -> None:
         raise SettingsError(f"JEEVES_DATA_DIR: {path} cannot be written. Change its owner, or choose another folder.")
 
 
-def run_service(name: str, settings_type: type[S], build: Callable[[S], FastAPI]) -> None:
+def run_service(
+    name: str, settings_type: type[S], build: Callable[[S], FastAPI], protocol: type[asyncio.Protocol] | None = None
+) -> None:
     """The `main` of a service: settings from their places, the application, and serving until told to stop.
 
     What stands in the way of a start (wrong settings, a data folder that cannot be written, a database that does not
@@ -254,24 +257,31 @@ def run_service(name: str, settings_type: type[S], build: Callable[[S], FastAPI]
         name: of the service, for messages and the log.
         settings_type: its settings class.
         build: its `create_app`.
+        protocol: of its connections; None takes uvicorn's.
     """
     try:
         settings = load_settings(settings_type)
         app = build(settings)
     except JeevesError as exc:
         sys.exit(f"jeeves {name}: {exc.detail}")
-    serve(app, name, settings)
+    serve(app, name, settings, protocol)
 
 
-def serve(app: FastAPI, name: str, settings: ServiceSettings) -> None:
+def serve(app: FastAPI, name: str, settings: ServiceSettings, protocol: type[asyncio.Protocol] | None = None) -> None:
     """Run a service until SIGTERM or SIGINT.
 
     Args:
         app: from `create_service`.
         name: of the service, for the log.
         settings: address, port, log level and drain time.
+        protocol: of its connections; None takes uvicorn's.
     """
     configure_logging(name, settings.log_level)
     uvicorn.run(
-        app, host=settings.host, port=settings.port, log_config=None, timeout_graceful_shutdown=settings.drain_seconds
+        app,
+        host=settings.host,
+        port=settings.port,
+        http=protocol or "auto",
+        log_config=None,
+        timeout_graceful_shutdown=settings.drain_seconds,
     )

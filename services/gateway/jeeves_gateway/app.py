@@ -17,12 +17,13 @@ from jeeves_gateway.admin import admin_router, lineage_router
 from jeeves_gateway.admin_limits import limits_router
 from jeeves_gateway.admission import Admission
 from jeeves_gateway.answering import Answerer
+from jeeves_gateway.bodies import BodyBounds
 from jeeves_gateway.budgets import Budgets, BudgetStore, KeyLimits
 from jeeves_gateway.chat import chat_router
 from jeeves_gateway.conversation_routes import conversation_router
 from jeeves_gateway.conversations import Conversations
 from jeeves_gateway.diagnosis.builds import BuildLogs
-from jeeves_gateway.diagnosis.routes import diagnose_router
+from jeeves_gateway.diagnosis.routes import DIAGNOSE_BYTES_MAX, diagnose_router
 from jeeves_gateway.direct import DirectRoutes
 from jeeves_gateway.embeddings import embeddings_router
 from jeeves_gateway.engines import ExternalEngine, LocalEngine
@@ -37,6 +38,7 @@ from jeeves_gateway.limits import RequestLimits
 from jeeves_gateway.metrics import GatewayMetrics
 from jeeves_gateway.page_routes import add_page
 from jeeves_gateway.parts import Parts
+from jeeves_gateway.protocol import BoundedHttp
 from jeeves_gateway.record import GatewayRecord
 from jeeves_gateway.retraining import RetrainingWatch, keep_looking, make_trigger
 from jeeves_gateway.retrieval import Library, OpenIndex
@@ -123,6 +125,13 @@ def create_app(settings: GatewaySettings, open_index: OpenIndex = SearchIndex.op
     # The last is the innermost.
     app.user_middleware.append(
         Middleware(
+            BodyBounds,
+            longer={"/v1/diagnose": DIAGNOSE_BYTES_MAX},
+            silence_seconds=settings.gateway_body_silence_seconds_max,
+        )
+    )
+    app.user_middleware.append(
+        Middleware(
             DirectRoutes,
             routes={("POST", completions.path): completions},
             inside_max=settings.gateway_slots + settings.gateway_queue_waiting_max + _WITHOUT_ENGINE_MAX,
@@ -183,7 +192,6 @@ def _build_parts(settings: GatewaySettings, open_index: OpenIndex, metrics: Gate
         recent=RecentAnswers(),
         retraining=_retraining_watch(settings, feedback, record),
         history_exchanges=settings.gateway_conversation_exchanges,
-        body_silence_seconds=settings.gateway_body_silence_seconds_max,
         budgets=Budgets(budget_store, behind, _default_limits(settings), metrics),
         budget_store=budget_store,
         features=features,
@@ -301,4 +309,4 @@ def _build_for_long(settings: GatewaySettings) -> FastAPI:
 
 def main() -> None:
     """Run the gateway until SIGTERM or SIGINT; running streams may finish within the drain time."""
-    run_service("gateway", GatewaySettings, _build_for_long)
+    run_service("gateway", GatewaySettings, _build_for_long, BoundedHttp)

@@ -12,7 +12,6 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 from starlette.requests import ClientDisconnect
 
-from jeeves_gateway.bodies import body_blocks
 from jeeves_gateway.direct import DirectRoute
 from jeeves_gateway.errors import UnknownModel
 from jeeves_gateway.exchange import Exchange, begin_exchange, end_exchange
@@ -28,7 +27,6 @@ T = TypeVar("T")
 
 MODEL_ALIAS = "jeeves"
 """Always names the model that serves, whichever that is."""
-BODY_BYTES_MAX = 1024 * 1024
 _ANY_MODEL = frozenset({"", MODEL_ALIAS, "champion", "default"})
 _chat = require("chat")
 
@@ -57,7 +55,7 @@ def chat_router(parts: Parts) -> tuple[APIRouter, DirectRoute]:
         try:
             caller = await _chat(request)
             await parts.limits.admit(caller, (await parts.budgets.limits(caller)).requests_per_minute)
-            asked = parse_chat_request(await _body(request, parts))
+            asked = parse_chat_request(await request.body())
             _check_model(asked.model, parts)
             if asked.jeeves.passages and "operate" not in caller.scopes:
                 raise Forbidden("This key lacks the scope `operate`, which `jeeves.passages` needs: leave them out.")
@@ -71,15 +69,6 @@ def chat_router(parts: Parts) -> tuple[APIRouter, DirectRoute]:
             return Response(status_code=499)
 
     return router, DirectRoute("/v1/chat/completions", completions)
-
-
-async def _body(request: Request, parts: Parts) -> bytes:
-    """The body, unless it is too long.
-
-    Raises:
-        BodyTooLarge, BodyTooSlow: more than `BODY_BYTES_MAX`, or too slow.
-    """
-    return b"".join([block async for block in body_blocks(request, BODY_BYTES_MAX, parts.body_silence_seconds)])
 
 
 def _check_model(name: str, parts: Parts) -> None:

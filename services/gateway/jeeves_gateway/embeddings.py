@@ -10,7 +10,6 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from starlette.requests import ClientDisconnect
 
-from jeeves_gateway.bodies import body_blocks
 from jeeves_gateway.errors import BadChatRequest, UnknownModel
 from jeeves_gateway.keys import require
 from jeeves_gateway.openai_form import error_response
@@ -18,7 +17,6 @@ from jeeves_gateway.parts import Parts
 from jeeves_shared.errors import JeevesError
 from jeeves_shared.search.embedding import EMBEDDER, VOCABULARY, Vectors, load_embedder
 
-_BODY_BYTES_MAX = 1024 * 1024
 _INPUTS_MAX = 256
 _INPUT_CHARACTERS_MAX = 32_000
 _caller = require("chat")
@@ -53,9 +51,7 @@ def embeddings_router(parts: Parts) -> APIRouter:
             caller = await _caller(request)
             parts.features.require("embeddings")
             await parts.limits.admit(caller)
-            asked = _parsed(
-                b"".join([block async for block in body_blocks(request, _BODY_BYTES_MAX, parts.body_silence_seconds)])
-            )
+            asked = _parsed(await request.body())
             vectors, tokens = await asyncio.to_thread(_embedded, asked.input)
         except JeevesError as exc:
             return error_response(exc)

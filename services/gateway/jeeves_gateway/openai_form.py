@@ -4,11 +4,11 @@ Written and read by OpenAI's clients. Unknown fields are dropped, never forwarde
 refused by name.
 """
 
-import json
 import math
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
+import orjson
 from fastapi.responses import JSONResponse
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
 
@@ -138,12 +138,14 @@ def parse_chat_request(body: bytes) -> ChatRequest:
         BadChatRequest: what is wrong, with the field at fault; the input itself is not repeated.
     """
     try:
-        data = json.loads(body)
-    except (ValueError, RecursionError) as exc:
+        data = orjson.loads(body)
+    except orjson.JSONDecodeError as exc:
         raise BadChatRequest("The body is not JSON.") from exc
     if not isinstance(data, dict):
         raise BadChatRequest("The body is not a JSON object.")
     _refuse_unsupported(data)
+    if isinstance(messages := data.get("messages"), list) and len(messages) > MESSAGES_MAX:
+        raise BadChatRequest(f"There are {len(messages)} messages, {MESSAGES_MAX} are allowed.", "messages")
     try:
         request = ChatRequest.model_validate(data)
     except ValidationError as exc:

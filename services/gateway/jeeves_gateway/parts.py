@@ -43,7 +43,6 @@ class Parts:
     recent: RecentAnswers
     retraining: RetrainingWatch
     history_exchanges: int
-    body_silence_seconds: float
     budgets: Budgets
     budget_store: BudgetStore
     features: FeatureSwitches

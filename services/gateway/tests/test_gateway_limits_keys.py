@@ -1,10 +1,6 @@
 """Budgets, switches, cache and embeddings over real HTTP; Redis and the database in trouble."""
 
-import shutil
-import socket
-import subprocess
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import openai
@@ -161,41 +157,6 @@ class TestEmbeddings:
         assert cosine(first, near) > cosine(first, far) + 0.2
         assert floats.data[0].embedding == pytest.approx(first, abs=1e-6)
         assert made.usage.total_tokens > 5
-
-
-@pytest.fixture
-def redis_url() -> Iterator[str]:
-    server = shutil.which("redis-server")
-    if server is None:
-        pytest.skip("redis-server is not installed")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    process = subprocess.Popen([server, "--port", str(port), "--save", ""], stdout=subprocess.DEVNULL)
-    try:
-        deadline = time.monotonic() + 10
-        while time.monotonic() < deadline:
-            try:
-                socket.create_connection(("127.0.0.1", port), 0.2).close()
-                break
-            except OSError:
-                time.sleep(0.05)
-        yield f"redis://127.0.0.1:{port}"
-    finally:
-        process.terminate()
-        process.wait(10)
-
-
-def test_two_gateways_share_exact_limits_in_redis(start_gateway, redis_url: str) -> None:
-    options = {"gateway_rate_limit": "50/minute", "gateway_rate_limit_storage": redis_url}
-    with start_gateway(**options) as one, start_gateway(**options) as two:
-
-        def status(number: int) -> int:
-            return ask((one, two)[number % 2], {}).status_code
-
-        with ThreadPoolExecutor(8) as pool:
-            statuses = list(pool.map(status, range(70)))
-    assert statuses.count(200) == 50 and statuses.count(429) == 20
 
 
 def test_counts_in_memory_are_swept_once_a_second_at_most() -> None:

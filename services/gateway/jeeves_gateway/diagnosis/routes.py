@@ -24,7 +24,8 @@ from jeeves_shared.contracts.diagnosis import Diagnosis, DiagnosisPreview
 _JSON_BYTES_MAX = 64 * 1024
 _READERS = 2
 """Logs that are read at the same time: reading is computing, and chats need the processor too."""
-_FRAMING_BYTES = 4096
+DIAGNOSE_BYTES_MAX = LOG_BYTES_MAX + 4096
+"""A log with the framing of a form around it."""
 _BODY = {
     "requestBody": {
         "required": True,
@@ -82,14 +83,13 @@ def diagnose_router(parts: Parts) -> APIRouter:
 
 async def _blocks(request: Request, parts: Parts) -> AsyncIterator[bytes]:
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    silence = parts.body_silence_seconds
     if kind == "multipart/form-data":
-        body = body_blocks(request, LOG_BYTES_MAX + _FRAMING_BYTES, silence)
+        body = body_blocks(request, DIAGNOSE_BYTES_MAX)
         return file_blocks(body, request.headers["content-type"])
     if kind == "application/json":
-        text = b"".join([block async for block in body_blocks(request, _JSON_BYTES_MAX, silence)])
+        text = b"".join([block async for block in body_blocks(request, _JSON_BYTES_MAX)])
         return parts.build_logs.blocks(_build_url(text))
-    return body_blocks(request, LOG_BYTES_MAX, silence)
+    return body_blocks(request, LOG_BYTES_MAX)
 
 
 def _build_url(body: bytes) -> str:
