@@ -7,10 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from sqlalchemy import Column, Engine, Integer, MetaData, Table, inspect
 
 from jeeves_shared.contracts.jobs import JobProgress
-from jeeves_shared.errors import Conflict, NotFound
-from jeeves_shared.jobs.store import JobStore, open_database
+from jeeves_shared.errors import Conflict, NotFound, NotReady
+from jeeves_shared.jobs.store import JobStore, create_tables, open_database
 from jeeves_shared.jobs.worker import EXIT_LOCKED, WorkerSpec, run_job
 
 KINDS = {"probes"}
@@ -165,6 +166,34 @@ def test_many_claimers_get_each_job_once(database: str, jobs: JobStore) -> None:
     for thread in threads:
         thread.join()
     assert sorted(taken) == sorted(made)
+
+
+def test_replicas_that_start_together_on_a_new_database_all_find_its_tables(database: str) -> None:
+    errors: list[Exception] = []
+    for round_number in range(5):
+        metadata = MetaData()
+        for number in range(6):
+            Table(f"t{round_number}_{number}", metadata, Column("id", Integer, primary_key=True))
+        engines = [open_database(database) for _ in range(8)]
+        together = threading.Barrier(len(engines))
+
+        def make(engine: Engine, metadata: MetaData = metadata, together: threading.Barrier = together) -> None:
+            engine.connect().close()
+            together.wait()
+            try:
+                create_tables(engine, metadata)
+            except NotReady as exc:
+                errors.append(exc)
+
+        threads = [threading.Thread(target=make, args=(engine,)) for engine in engines]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert not errors
+        assert {*metadata.tables} <= {*inspect(engines[0]).get_table_names()}
+        for engine in engines:
+            engine.dispose()
 
 
 def test_lock_keeps_two_processes_from_one_job(jobs: JobStore, database: str, tmp_path: Path) -> None:

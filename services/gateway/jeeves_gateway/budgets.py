@@ -23,6 +23,7 @@ from jeeves_gateway.fresh import FreshValues
 from jeeves_gateway.keys import Caller
 from jeeves_gateway.metrics import GatewayMetrics
 from jeeves_shared.contracts.base import Contract
+from jeeves_shared.jobs.store import create_tables
 
 if TYPE_CHECKING:
     from jeeves_gateway.write_behind import WriteBehind
@@ -84,7 +85,7 @@ class BudgetStore:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        _metadata.create_all(engine)
+        create_tables(engine, _metadata)
 
     def limits(self, key_id: str) -> KeyLimits:
         """The limits of a key; all None if it has none of its own."""

@@ -25,6 +25,7 @@ from sqlalchemy import (
 from jeeves_gateway.openai_form import ChatMessage
 from jeeves_shared.contracts.base import Contract
 from jeeves_shared.errors import Conflict, NotFound
+from jeeves_shared.jobs.store import create_tables
 
 CONVERSATIONS_MAX = 1000
 """Of one key; the oldest goes when another is begun."""
@@ -87,7 +88,7 @@ class Conversations:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        _metadata.create_all(engine)
+        create_tables(engine, _metadata)
 
     def begin(self, owner: str, title: str) -> Conversation:
         """A new conversation."""

@@ -17,6 +17,7 @@ from jeeves_gateway.diagnosis.masking import Masker
 from jeeves_shared.contracts.base import Contract
 from jeeves_shared.contracts.feedback import FeedbackItem, Rating
 from jeeves_shared.errors import Conflict, NotFound
+from jeeves_shared.jobs.store import create_tables
 
 State = Literal["pending", "accepted", "rejected"]
 _RECENT_MAX = 2000
@@ -145,7 +146,7 @@ class Feedback:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        _metadata.create_all(engine)
+        create_tables(engine, _metadata)
 
     def add(self, request: FeedbackRequest, given: GivenAnswer) -> StoredFeedback:
         """Store feedback, masked; feedback on the same response by the same key takes the place of the earlier one.

@@ -26,6 +26,7 @@ from sqlalchemy import (
 from sqlalchemy.engine import RowMapping
 
 from jeeves_shared.errors import NotFound
+from jeeves_shared.jobs.store import create_tables
 
 ServedKind = Literal["champion", "previous", "index", "rung", "switches", "retraining"]
 
@@ -94,7 +95,7 @@ class GatewayRecord:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        _metadata.create_all(engine)
+        create_tables(engine, _metadata)
 
     def close(self) -> None:
         """Close all connections."""

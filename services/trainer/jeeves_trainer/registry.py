@@ -31,6 +31,7 @@ from sqlalchemy import (
 from jeeves_shared.contracts.manifests import ModelAlias, ModelManifest
 from jeeves_shared.contracts.requests import RegisteredModel
 from jeeves_shared.errors import Conflict, NotFound
+from jeeves_shared.jobs.store import create_tables
 
 _metadata = MetaData()
 _models = Table(
@@ -81,7 +82,7 @@ class ModelRegistry:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        _metadata.create_all(engine)
+        create_tables(engine, _metadata)
 
     def reserve(self, model_id: str, name: str) -> int:
         """The version number of a model: the one that it has, or the next of its name, from 1 on.

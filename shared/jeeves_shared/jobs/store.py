@@ -7,9 +7,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from sqlalchemy import Connection, Engine, create_engine, event, func, insert, select, update
+from sqlalchemy import Connection, Engine, MetaData, create_engine, event, func, insert, select, update
 from sqlalchemy.engine import RowMapping, make_url
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from jeeves_shared.contracts.base import content_hash
 from jeeves_shared.contracts.jobs import FINAL_STATES, Job, JobEvent, JobProgress, JobState
@@ -44,6 +44,34 @@ def open_database(url: str) -> Engine:
     return engine
 
 
+def create_tables(engine: Engine, metadata: MetaData) -> None:
+    """Make the tables that are missing. Other processes may be doing so: replicas start together on a new database.
+
+    Args:
+        engine: from `open_database`.
+        metadata: of the tables.
+
+    Raises:
+        NotReady: the database does not answer.
+    """
+    clashes = 0
+    while True:
+        try:
+            metadata.create_all(engine)
+            return
+        except DBAPIError as exc:
+            # Another process made one between this one's look and its own making; PostgreSQL then breaks a key of its
+            # own catalogue. Each table can do so once.
+            clashes += 1
+            clashed = isinstance(exc, IntegrityError) or "already exists" in str(exc.orig)
+            if clashed and clashes <= 2 * len(metadata.tables):
+                continue
+            address = engine.url.render_as_string(hide_password=True)
+            raise NotReady(
+                f"The database {address} cannot be used ({exc.orig}): start it, or correct JEEVES_DATABASE_URL."
+            ) from exc
+
+
 @dataclass(frozen=True)
 class Submission:
     """A job and whether this request created it."""
@@ -64,13 +92,7 @@ class JobStore:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        try:
-            METADATA.create_all(engine)
-        except DBAPIError as exc:
-            address = engine.url.render_as_string(hide_password=True)
-            raise NotReady(
-                f"The database {address} cannot be used ({exc.orig}): start it, or correct JEEVES_DATABASE_URL."
-            ) from exc
+        create_tables(engine, METADATA)
 
     def submit(
         self,
