@@ -104,6 +104,7 @@ def test_openai_is_conformed_to(patient, mode: GenerationMode) -> None:
     found.exchange(EXAMPLES * CHAT_WEIGHT, conforms=mode is GenerationMode.POSITIVE)
     assert found.broken == []
     if mode is GenerationMode.POSITIVE:
-        assert found.answers[200] > found.answers.total() * 0.8, found.answers
+        # What a schema cannot say is refused with reason: a last message that is not the user's, blanks for a question.
+        assert set(found.answers) <= {200, 400} and found.answers[200] > found.answers.total() * 0.5, found.answers
     else:
         assert found.answers[400] > 0, found.answers
