@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import cycle
 from pathlib import Path
@@ -55,33 +56,34 @@ class Services:
     @contextmanager
     def readers_of_the_canary(self) -> Iterator[None]:
         """People who ask while a candidate is tried, and like the answers of the champion only."""
-        made = json.loads(self.jeeves("keys", "create", "readers", "--scope=chat", "--scope=feedback"))
+        scopes = ("chat", "feedback", "operate")
+        made = json.loads(self.jeeves("keys", "create", "readers", *(f"--scope={scope}" for scope in scopes)))
         champion, over = self.served()["id"], threading.Event()
         lines = (self.folder / "pairs.jsonl").read_text(encoding="utf-8").splitlines()
         questions = cycle(json.loads(line)["question"] for line in lines)
         http = httpx.Client(
             base_url=f"http://127.0.0.1:{self.ports[3]}", headers={"Authorization": f"Bearer {made['key']}"},
-            timeout=120.0, trust_env=False,
+            timeout=300.0, trust_env=False,
         )  # fmt: skip
 
         def read() -> None:
             while not over.is_set():
-                if self.trial() is None:
-                    over.wait(3.0)
+                if http.get("/v1/admin/models/canary").status_code == httpx.codes.NOT_FOUND:
+                    over.wait(2.0)
                     continue
                 asked = {"messages": [{"role": "user", "content": next(questions)}], "max_tokens": 16}
                 answer = http.post("/v1/chat/completions", json=asked).raise_for_status().json()
                 rating = "up" if answer["model"] == champion else "down"
                 http.post("/v1/feedback", json={"response_id": answer["id"], "rating": rating}).raise_for_status()
+                over.wait(1.1)  # at most 60 questions a minute
 
-        reader = threading.Thread(target=read)
-        reader.start()
-        try:
-            yield
-        finally:
-            over.set()
-            reader.join()
-            http.close()
+        with ThreadPoolExecutor(1) as pool, http:
+            reading = pool.submit(read)
+            try:
+                yield
+            finally:
+                over.set()
+            reading.result()
 
     def trial(self) -> dict[str, Any] | None:
         """The candidate that the gateway tries now."""
