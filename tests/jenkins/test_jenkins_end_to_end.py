@@ -62,7 +62,7 @@ class Services:
         lines = (self.folder / "pairs.jsonl").read_text(encoding="utf-8").splitlines()
         questions = cycle(json.loads(line)["question"] for line in lines)
         http = httpx.Client(
-            base_url=f"http://127.0.0.1:{self.ports[3]}", headers={"Authorization": f"Bearer {made['key']}"},
+            base_url=f"http://127.0.0.1:{self.ports[0]}", headers={"Authorization": f"Bearer {made['key']}"},
             timeout=300.0, trust_env=False,
         )  # fmt: skip
 
