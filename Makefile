@@ -38,11 +38,15 @@ install-test:
 
 .PHONY: test
 test: install-test ## Run every test that this machine can run.
-	$(BIN)/python -m pytest -m "not docker and not gpu and not builds" $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -m "not docker and not gpu and not builds and not long" $(PYTEST_ARGS)
 
 .PHONY: test-quick
 test-quick: install-test ## Run the tests that take seconds.
 	$(BIN)/python -m pytest -m "not slow and not e2e and not docker and not gpu" $(PYTEST_ARGS)
+
+.PHONY: test-long
+test-long: install-test ## Overfit the real small model up to the gate; train in several processes.
+	$(BIN)/python -m pytest -m long $(PYTEST_ARGS)
 
 .PHONY: test-builds
 test-builds: install-test ## Execute the Jenkinsfile against real services: a champion, nothing to do, refusals.

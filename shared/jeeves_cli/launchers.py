@@ -60,10 +60,10 @@ def kubernetes_objects(request: TrainingRequest, store: str, image: str) -> list
     head = {"name": name, "labels": labels}
     resources: dict[str, Any] = {"requests": {"cpu": "2", "memory": "4Gi"}, "limits": {"memory": "4Gi"}}
     if recipe.device is not None:
-        memory = f"{max(16, round(recipe.device.memory_gib))}Gi"
+        memory = f"{max(16, round(recipe.device.memory_gib * recipe.processes))}Gi"
         resources = {
-            "requests": {"cpu": "4", "memory": memory},
-            "limits": {"memory": memory, "nvidia.com/gpu": "1"},
+            "requests": {"cpu": str(4 * recipe.processes), "memory": memory},
+            "limits": {"memory": memory, "nvidia.com/gpu": str(recipe.processes)},
         }
     return [
         {"apiVersion": "v1", "kind": "ConfigMap", "metadata": head, "data": {_REQUEST: text}},

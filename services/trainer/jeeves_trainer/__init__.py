@@ -13,7 +13,7 @@
 | `layouts`, `batches` | which samples share a micro batch, and how they become tensors | job |
 | `tuning`, `loading`, `objectives`, `loss`, `checkpoints` | the training itself | job |
 | `gradient_check`, `progress`, `speed` | what is checked before it, and told about it | job |
-| `standalone` | a training without the service | own |
+| `ranks`, `standalone` | a training in several processes; without the service | own |
 | `lineage` | the weights that a stage starts from | job |
 | `merging`, `kept`, `conversion`, `gguf_files` | adapter into weights, weights into GGUF, names and metadata | job |
 | `importance`, `importance_file` | how much each input of a weight matters, for types of few bits | job |

@@ -3,6 +3,7 @@
 TrainerError                     below JeevesError
 ├── BaseModelUnusable            no such base model, or one that cannot be tuned as it is
 ├── MethodUnavailable            the recipe's method needs what is not here
+├── RanksFailed                  one of several processes of a training ended
 ├── OutOfMemory                  not even one sample at a time fits the device
 ├── LabelsWrong                  a batch would train on something else than the answers
 ├── GradientsWrong               the chosen precision loses gradients
@@ -39,6 +40,13 @@ class MethodUnavailable(TrainerError):
     code = "method-unavailable"
     title = "Method unavailable"
     status = 422
+
+
+class RanksFailed(TrainerError):
+    """One of several processes of a training ended."""
+
+    code = "ranks-failed"
+    title = "A process of the training failed"
 
 
 class OutOfMemory(TrainerError):

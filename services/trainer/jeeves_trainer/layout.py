@@ -6,6 +6,7 @@ Layout::
         checkpoints/checkpoint-<step>/            adapter, optimizer, trainer state; `complete.json` is written last
         micro-batch.json                          samples that fitted, after an out-of-memory error
         merged/                                   merged weights as a Hugging Face folder
+        accelerate.yaml  ranks.json  ranks.log    of a training in several processes
     <data folder>/trainer/base-models/<sha256>/   of every job: a base model, prepared once
         hf/  base-BF16.gguf                       (hf/ only: merged weights of an earlier training)
 """
@@ -36,3 +37,8 @@ def micro_batch_note(work_dir: Path) -> Path:
 def usable_cores() -> int:
     """Cores that this process may run on, at least 1."""
     return max(1, len(os.sched_getaffinity(0)))
+
+
+def process_count() -> int:
+    """Processes that share this training, as `accelerate launch` says in the environment; 1 without it."""
+    return int(os.environ.get("WORLD_SIZE", "1"))

@@ -22,6 +22,7 @@ from jeeves_trainer.memory import (
     shape_of_gguf,
     trained_parameters,
 )
+from jeeves_trainer.ranks import missing_devices
 from jeeves_trainer.trainings import check_request
 
 _OPEN_LICENCES = frozenset({"apache-2.0", "mit", "bsd-3-clause", "bsd-2-clause", "cc-by-4.0", "cc0-1.0"})
@@ -36,11 +37,18 @@ class Device:
         name: for people.
         memory_bytes: that it may use.
         cuda: it is a GPU.
+        count: GPUs of its kind in this machine.
     """
 
     name: str
     memory_bytes: int
     cuda: bool
+    count: int = 1
+
+    @property
+    def gpus(self) -> int:
+        """GPUs in this machine."""
+        return self.count if self.cuda else 0
 
 
 def plan(context: JobContext, request: dict[str, Any]) -> TrainingPlan:
@@ -61,7 +69,7 @@ def find_device() -> Device:
 
     if torch.cuda.is_available():
         free, _ = torch.cuda.mem_get_info()
-        return Device(torch.cuda.get_device_name(), int(free), cuda=True)
+        return Device(torch.cuda.get_device_name(), int(free), cuda=True, count=torch.cuda.device_count())
     return Device("CPU", _usable_memory_bytes(), cuda=False)
 
 
@@ -76,6 +84,8 @@ def make_plan(body: TrainingRequest, device: Device) -> TrainingPlan:
     findings = _request_findings(body)
     located, finding = _located(recipe)
     findings.append(finding)
+    if recipe.processes > 1:
+        findings.append(_processes_finding(recipe, device))
     shape = _shape(recipe, located)
     memory: MemoryEstimate | None = None
     advice: tuple[str, ...] = ()
@@ -140,6 +150,12 @@ def _shape(recipe: TrainRecipe, located: LocatedModel | None) -> ModelShape | No
         return recipe.base_model.shape
 
 
+def _processes_finding(recipe: TrainRecipe, device: Device) -> PlanFinding:
+    if missing := missing_devices(recipe, device.gpus):
+        return PlanFinding(name="processes", severity="error", text=missing)
+    return PlanFinding(name="processes", severity="ok", text=f"{recipe.processes}, started by accelerate launch")
+
+
 def _memory_finding(memory: MemoryEstimate, device: Device) -> PlanFinding:
     need, have = memory.total / GIB, device.memory_bytes / GIB
     if memory.total > device.memory_bytes:
@@ -151,7 +167,7 @@ def _steps(recipe: TrainRecipe, samples: int) -> int:
     if recipe.stage != "sft":
         return recipe.max_steps  # the manifest does not count the rows of other forms
     batches = math.ceil(samples / recipe.micro_batch_samples)
-    steps = math.ceil(max(1, round(batches * recipe.epochs)) / recipe.gradient_accumulation)
+    steps = math.ceil(max(1, round(batches * recipe.epochs)) / (recipe.gradient_accumulation * recipe.processes))
     return min(steps, recipe.max_steps) if recipe.max_steps else steps
 
 

@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate import PartialState
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from jeeves_shared.jobs.worker import JobContext
 from jeeves_trainer.checkpoints import CHECKPOINT_PREFIX, mark_complete, prune_checkpoints
+from jeeves_trainer.layout import process_count
 from jeeves_trainer.loading import training_device
 from jeeves_trainer.speed import StepCost, matrix_product_rate, peak_memory_bytes
 
@@ -115,7 +117,7 @@ class RunProgress(TrainerCallback):
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """Measure what the device can do."""
         if self._cost is not None:
-            self._device_rate = matrix_product_rate(self._device, self._dtype)
+            self._device_rate = matrix_product_rate(self._device, self._dtype) * process_count()
 
     def on_step_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """Start the clock."""
@@ -163,6 +165,10 @@ class RunProgress(TrainerCallback):
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """Mark the checkpoint that was just written, and keep only it and the best one: whole models are large."""
+        if process_count() > 1:
+            PartialState().wait_for_everyone()  # each process writes its own random state there
+        if not state.is_world_process_zero:
+            return
         mark_complete(self._checkpoints / f"{CHECKPOINT_PREFIX}{state.global_step}")
         losses = {
             int(item["step"]): item["eval_loss"] for item in state.log_history if item.get("eval_loss") is not None

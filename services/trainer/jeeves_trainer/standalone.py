@@ -10,6 +10,7 @@ Exit codes: 0 done · 1 failed, or told to stop (SIGTERM): start it again to go 
 
 import argparse
 import json
+import os
 import signal
 import sys
 import time
@@ -58,6 +59,7 @@ def make_context(request: dict[str, Any], work: Path, store: str) -> PrintingCon
     folder = work / "work" / name
     folder.mkdir(parents=True, exist_ok=True)
     database = f"sqlite:///{work / 'jobs.sqlite'}"
+    os.environ.update(JEEVES_JOB_DATABASE=database, JEEVES_JOB_STORE=store)  # for the processes of `ranks`
     jobs = JobStore(open_database(database))
     job = jobs.submit("trainings", request, "always").job
     return PrintingContext(job.id, folder, ArtifactStore(store, work / "cache"), jobs)

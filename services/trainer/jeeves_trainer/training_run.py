@@ -1,7 +1,8 @@
 """One training from samples to a manifest. Imports torch and its family: only in a job's process."""
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,7 +24,7 @@ from jeeves_trainer.gguf_files import FINE_TUNE, check_template, write_metadata
 from jeeves_trainer.importance import measure_importance
 from jeeves_trainer.importance_file import importance_bytes
 from jeeves_trainer.kept import Kept, keep_tuned
-from jeeves_trainer.layout import base_models_folder
+from jeeves_trainer.layout import base_models_folder, process_count
 from jeeves_trainer.lineage import starting_folder
 from jeeves_trainer.rendering import RenderedSample, Renderer, template_sha256
 from jeeves_trainer.round_trip import choose_probes, probe_lines
@@ -53,15 +54,16 @@ class TrainingRun:
     identity: str
 
     def tune(self) -> "Outcome":
-        """Prepare and train.
+        """Prepare and train; in each of several processes.
 
         Raises:
             RecipeError, TrainerError, JobCancelled: as `jeeves_trainer.trainings.train`.
         """
         _quiet_libraries()
         recipe, store = self.body.recipe, self.context.store
-        base = self._prepare()
-        start = self._starting_folder(base)
+        with _first_process_ahead():
+            base = self._prepare()
+            start = self._starting_folder(base)
         self.context.report(_RENDER, "rendering samples, checking labels and gradients")
         tokenizer = AutoTokenizer.from_pretrained(base.folder)
         renderer = Renderer(tokenizer)
@@ -210,6 +212,18 @@ class Outcome:
     template: str
     answers: Sequence[RenderedSample]
     samples: Samples
+
+
+@contextmanager
+def _first_process_ahead() -> Iterator[None]:
+    """Of several processes, the first one does what is in the block, then the others find it done."""
+    if process_count() == 1:
+        yield
+        return
+    from accelerate import PartialState  # noqa: PLC0415 - it opens connections
+
+    with PartialState(cpu=not torch.cuda.is_available()).main_process_first():
+        yield
 
 
 def _quiet_libraries() -> None:

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jeeves_shared.contracts.base import manifest_id
 from jeeves_shared.contracts.forms import DatasetPart
@@ -12,7 +12,11 @@ from jeeves_shared.contracts.requests import TrainingRequest
 from jeeves_shared.errors import RecipeError
 from jeeves_shared.jobs.worker import JobContext
 from jeeves_trainer.base_models import LocatedModel, locate
+from jeeves_trainer.ranks import launch
 from jeeves_trainer.stages import stage_rows
+
+if TYPE_CHECKING:
+    from jeeves_trainer.training_run import TrainingRun
 
 PROCEDURE = 1
 """Part of every training's identity: raise it when the same recipe and data shall give another result."""
@@ -38,14 +42,41 @@ def train(context: JobContext, request: dict[str, Any]) -> TrainingManifest:
     if known:
         context.log(f"{identity} is there already: nothing to train")
         return known
+    if body.recipe.processes > 1:
+        import torch  # noqa: PLC0415 - seconds, only now
+
+        return launch(context, body, identity, gpus=torch.cuda.device_count())
+    run = prepare_run(context, body)
+    return run.finish(run.tune())
+
+
+def run_share(context: JobContext, body: TrainingRequest, *, first: bool) -> None:
+    """One process's share of a training; the first one also writes the manifest.
+
+    Args:
+        context: of the job, in this process.
+        body: the request.
+        first: this is rank 0.
+
+    Raises:
+        RecipeError, TrainerError, JobCancelled: as `train`.
+    """
+    run = prepare_run(context, body)
+    tuned = run.tune()
+    if first:
+        run.finish(tuned)
+
+
+def prepare_run(context: JobContext, body: TrainingRequest) -> "TrainingRun":
+    """A training, ready to start in this process; imports torch and its family."""
     # trl and the hub would report usage to their makers; read when they are imported.
     for name in ("HF_HUB_DISABLE_TELEMETRY", "DO_NOT_TRACK", "HF_HUB_DISABLE_PROGRESS_BARS"):
         os.environ[name] = "1"
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     from jeeves_trainer.training_run import TrainingRun  # noqa: PLC0415 - torch and its family: seconds, only now
 
-    run = TrainingRun(context, body, located, identity)
-    return run.finish(run.tune())
+    located = locate(body.recipe.base_model)
+    return TrainingRun(context, body, located, training_id(body, located))
 
 
 def check_request(body: TrainingRequest) -> None:
@@ -87,11 +118,14 @@ def _stage_mistakes(body: TrainingRequest) -> Iterator[tuple[bool, str]]:
 
 def training_id(body: TrainingRequest, located: LocatedModel) -> str:
     """Identity of a training: its data set, recipe, base model and procedure."""
+    left_out = {"quantizations"}
+    if body.recipe.processes == 1:
+        left_out |= {"processes", "sharding"}  # as before there were several: what ran then is found again
     return manifest_id(
         "training",
         {
             "dataset": body.dataset.id,
-            "recipe": body.recipe.model_dump(mode="json", exclude={"quantizations"}),
+            "recipe": body.recipe.model_dump(mode="json", exclude=left_out),
             "base": located.sha256,
             "procedure": PROCEDURE,
             **({"parent": body.parent.id} if body.parent else {}),

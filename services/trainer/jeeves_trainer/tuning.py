@@ -16,12 +16,13 @@ from trl.trainer.sft_config import SFTConfig
 from trl.trainer.sft_trainer import SFTTrainer
 
 from jeeves_shared.contracts.recipes import TrainRecipe
+from jeeves_shared.errors import RecipeError
 from jeeves_shared.jobs.worker import JobContext
 from jeeves_trainer.batches import Batch, check_labels
 from jeeves_trainer.checkpoints import CHECKPOINT_PREFIX, resume_point
 from jeeves_trainer.four_bit import restore_adapter_precision
 from jeeves_trainer.gradient_check import check_gradients
-from jeeves_trainer.layout import checkpoints_folder, micro_batch_note
+from jeeves_trainer.layout import checkpoints_folder, micro_batch_note, process_count
 from jeeves_trainer.layouts import Collator, Layout, Rows, plan_held_out, plan_units, unit_tokens
 from jeeves_trainer.loading import load_for_training
 from jeeves_trainer.memory import shape_of_config
@@ -91,6 +92,11 @@ class StageTrainer(SFTTrainer):
         self._held_out = held_out
         self._objective = objective
         self._figures = figures
+        self._plain: Any = options["model"]
+        self._processes = process_count()
+        if self._processes > 1:
+            # Wrappers for several processes act when they are called, so work goes through a call of the model.
+            self._plain.forward = _run
         super().__init__(**options)
 
     def compute_loss(
@@ -103,15 +109,24 @@ class StageTrainer(SFTTrainer):
         """Mean over the items of the whole step, however many micro batches it has."""
         step_items: int = inputs.pop("step_items")
         batch = Batch(**inputs)
-        total: torch.Tensor = self._objective.loss_sum(model, batch)
-        return total / step_items
+        total: torch.Tensor = self._through(model, lambda: self._objective.loss_sum(self._plain, batch))
+        return total * self._processes / step_items  # gradients of several processes are averaged
 
     def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
         """Held-out figures."""
-        metrics = self._objective.held_out(self.model, self._held_out)
+        model = self.model if self.model_wrapped is None else self.model_wrapped
+        with (
+            torch.no_grad()
+        ):  # around the wrapper too: DDP takes a call with gradients for the begin of a backward pass
+            metrics: dict[str, float] = self._through(
+                model, lambda: self._objective.held_out(self._plain, self._held_out)
+            )
         self.log(metrics)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
+
+    def _through(self, model: Any, work: Callable[[], Any]) -> Any:
+        return model(work) if self._processes > 1 else work()
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Keep figures in the history, which a checkpoint holds and a resumed run goes on with."""
@@ -119,6 +134,10 @@ class StageTrainer(SFTTrainer):
 
     def create_model_card(self, *_: Any, **__: Any) -> None:
         """Nothing: the card of a model version is written from its manifest."""
+
+
+def _run(work: Callable[[], Any]) -> Any:
+    return work()
 
 
 def tune(
@@ -142,6 +161,9 @@ def tune(
         OutOfMemory: not even one sample at a time fits.
         JobCancelled: the job was asked to stop.
     """
+    if process_count() > 1:
+        # One process cannot step down alone, the others would wait for it: the launcher ends them all.
+        return _tune(recipe, base_folder, tokenizer, samples, context)
     checkpoints = checkpoints_folder(context.work_dir)
     return within_memory(
         recipe,
@@ -162,7 +184,8 @@ def _tune(
     renderer = Renderer(tokenizer)
     layout = Layout(samples.training, recipe.packs, renderer.end_token)  # pads are never attended to, never labelled
     plan = _plan(recipe, samples.training)
-    steps = _steps(layout, plan, recipe.gradient_accumulation)
+    shared = recipe.gradient_accumulation * process_count()
+    steps = _steps(layout, plan, shared)
     model = load_for_training(recipe, base_folder)
     context.log(_check(recipe, model, layout, plan, renderer))
     checkpoints = checkpoints_folder(context.work_dir)
@@ -177,14 +200,14 @@ def _tune(
         cost=StepCost(shape, recipe) if shape else None,
         dtype=torch.bfloat16 if recipe.dtype == "bfloat16" else torch.float32,
     )
-    items = _step_items(layout, plan, recipe.gradient_accumulation)
+    objective = objective_of(recipe)
     trainer = StageTrainer(
         held_out=_held_out_batches(samples.held_out, recipe, renderer.end_token),
-        objective=objective_of(recipe),
+        objective=objective,
         figures=progress.step_figures,
         model=model,
         args=_arguments(recipe, checkpoints, steps=len(steps), resumed=resume is not None),
-        train_dataset=Dataset.from_dict({"rows": plan, "step_items": items}),
+        train_dataset=Dataset.from_dict({"rows": plan, "step_items": _step_items(layout, plan, shared)}),
         processing_class=tokenizer,
         data_collator=Collator(layout),
         callbacks=[progress],
@@ -198,8 +221,20 @@ def _tune(
 
 
 def _plan(recipe: TrainRecipe, training: Sequence[Unit]) -> list[Rows]:
+    """The micro batches of all processes: the first of each takes the first of them, and so on in turn.
+
+    Raises:
+        RecipeError: there are fewer micro batches than processes.
+    """
+    processes = process_count()
     plan = plan_units(training, recipe)
-    return plan[: recipe.max_steps * recipe.gradient_accumulation] if recipe.max_steps else plan
+    if recipe.max_steps:
+        plan = plan[: recipe.max_steps * recipe.gradient_accumulation * processes]
+    if len(plan) < processes:
+        raise RecipeError(
+            f"{len(plan)} micro batches for {processes} processes: lower processes or micro_batch_samples."
+        )
+    return plan[: len(plan) // processes * processes]
 
 
 def _steps(layout: Layout, plan: Sequence[Rows], accumulation: int) -> list[StepTokens]:

@@ -145,6 +145,10 @@ class TrainRecipe(Contract):
     lora: LoraSettings = LoraSettings()
     dtype: Literal["bfloat16", "float32"] = "bfloat16"
     device: DeviceNeed | None = Field(default=None, description="What the recipe was written for; a test checks it.")
+    processes: int = Field(
+        default=1, ge=1, le=64, description="One per device, started by `accelerate launch`; a step is shared out."
+    )
+    sharding: Literal["none", "fsdp"] = Field(default="none", description="`fsdp`: the model is divided among them.")
     learning_rate: float = Field(gt=0)
     schedule: Literal["constant", "linear", "cosine"] = "cosine"
     warmup_ratio: float = Field(default=0.05, ge=0, lt=1)
@@ -201,6 +205,15 @@ class TrainRecipe(Contract):
     def _method_of_stage(cls, value: str, info: ValidationInfo) -> str:
         if value == "full" and info.data.get("stage") == "dpo":
             raise ValueError("stage dpo needs an adapter: without it the model is its own reference")
+        return value
+
+    @field_validator("sharding")
+    @classmethod
+    def _sharded_among_several(cls, value: str, info: ValidationInfo) -> str:
+        if value == "fsdp" and info.data.get("processes") == 1:
+            raise ValueError("fsdp divides a model among several processes: raise processes")
+        if value == "fsdp" and info.data.get("method") == "qlora":
+            raise ValueError("weights in 4 bits are not divided: use method lora")
         return value
 
     @field_validator("prompt_gradient")
