@@ -56,7 +56,7 @@ from jeeves_shared.contracts.requests import DatasetRequest
 from jeeves_shared.jobs.worker import JobContext
 from jeeves_shared.search import SearchIndex, Section
 
-DATASETS_VERSION = 3
+DATASETS_VERSION = 4
 """Bump with any change to what rows come out of the same input."""
 
 logger = logging.getLogger(__name__)

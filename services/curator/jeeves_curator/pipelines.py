@@ -1,13 +1,14 @@
 """What a Pipeline does, in words, from its syntax tree; and a Scripted Pipeline as a Declarative one."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from jeeves_shared.jenkinsfile.groovy_ast import Node, ParsedFile
 
 _COMMANDS = ("sh", "bat", "powershell", "pwsh")
 _COMMAND_CHARACTERS_MAX = 80
+_DIRECTIVE_CHARACTERS_MAX = 140
 _STAGES_MAX = 8
 _STEPS_TOLD = 4
 _STRING_OR_COMMENT = re.compile(
@@ -16,6 +17,12 @@ _STRING_OR_COMMENT = re.compile(
 _NODE = re.compile(r"\bnode\s*(?:\(\s*(?P<label>'[^'\n]*'|\"[^\"\n$]*\")?\s*\))?\s*\{")
 _STAGE = re.compile(r"\bstage\s*\(\s*(?P<name>'[^'\n]*'|\"[^\"\n$]*\")\s*\)\s*\{")
 _STAGE_PARTS = frozenset({"steps", "agent", "when", "input", "environment", "options", "tools"})
+_DECIDED_BEFORE = {
+    "beforeAgent": "before it takes an agent",
+    "beforeInput": "before it asks",
+    "beforeOptions": "before its options apply",
+}
+"""What in a `when` is no condition, but says when the conditions are looked at."""
 _NOT_IN_STEPS = frozenset({"stage", "node", "parallel", "properties", "load", "library"})
 
 
@@ -74,7 +81,10 @@ def described(code: str, parsed: ParsedFile) -> Pipeline | None:
     told = tuple(stage for stage in stages if stage is not None)
     if not told or len(told) < len(stages) or len(told) > _STAGES_MAX:
         return None
-    post = tuple((str(node.name), tuple(_told(_body(node)))) for node in _body(directives.get("post")) if node.name)
+    conditions = [node for node in _body(directives.get("post")) if node.name]
+    if not all(_is_tellable(_body(node)) for node in conditions):
+        return None
+    post = tuple((str(node.name), tuple(_told(_body(node)))) for node in conditions)
     settings = tuple(
         f"sets `{name}` to {_written(node, lines)}"
         for name, node in directives.items()
@@ -93,16 +103,18 @@ def in_sentences(pipeline: Pipeline) -> str:
 
 
 def _stage(node: Node, lines: Sequence[str]) -> Stage | None:
-    """A stage of steps; None for parallel ones, matrices and nested stages."""
+    """A stage of steps; None for parallel ones, matrices, nested stages, and code that is more than steps."""
     parts = {part.name: part for part in _body(node) if part.is_own_call}
     name = _first_text(node)
     if node.name != "stage" or not name or "steps" not in parts or set(parts) - _STAGE_PARTS:
+        return None
+    if not _is_tellable(_body(parts["steps"])):
         return None
     conditions = []
     if "agent" in parts:
         conditions.append(_agent(parts["agent"]))
     if "when" in parts:
-        conditions.append(f"only when {_written(parts['when'], lines)}")
+        conditions.append(_condition(parts["when"], lines))
     if "input" in parts:
         message = next((_first_text(part) for part in _body(parts["input"]) if part.name == "message"), "")
         conditions.append(f"asks a person “{message}” first" if message else "asks a person first")
@@ -114,16 +126,29 @@ def _stage(node: Node, lines: Sequence[str]) -> Stage | None:
     return Stage(name, tuple(conditions), tuple(_told(_body(parts["steps"]))))
 
 
-def _written(directive: Node, lines: Sequence[str]) -> str:
+def _condition(when: Node, lines: Sequence[str]) -> str:
+    before = [words for name, words in _DECIDED_BEFORE.items() if any(node.name == name for node in _body(when))]
+    decided = f", which is decided {_listed(before)}" if before else ""
+    return f"only when {_written(when, lines, _DECIDED_BEFORE)}{decided}"
+
+
+def _is_tellable(steps: Sequence[Node]) -> bool:
+    """False where variables, conditions or loops stand among the steps: what they do is not in their names."""
+    return all(step.is_own_call and _is_tellable(_body(step)) for step in steps)
+
+
+def _written(directive: Node, lines: Sequence[str], but: Collection[str] = ()) -> str:
     """The lines of a directive as they stand, where they are short and whole; else their names."""
     said = []
     for node in _body(directive):
+        if node.name in but:
+            continue
         line = lines[node.line - 1].strip() if 0 < node.line <= len(lines) else ""
         if node.line == directive.line:
             line = line[line.find("{") + 1 : line.rfind("}")]
         line = line.split(" //")[0].strip()
         whole = all(line.count(opened) == line.count(closed) for opened, closed in ("()", "[]", "{}"))
-        alone = whole and line and "`" not in line and len(line) <= _COMMAND_CHARACTERS_MAX
+        alone = whole and line and "`" not in line and len(line) <= _DIRECTIVE_CHARACTERS_MAX
         said.append(f"`{line}`" if alone else f"`{node.name or 'a condition'}`")
     return _listed(list(dict.fromkeys(said))) or "nothing"
 
@@ -154,7 +179,8 @@ def _told(steps: Sequence[Node]) -> list[str]:
         text = _first_text(step)
         short = text if text and "\n" not in text and "`" not in text and len(text) <= _COMMAND_CHARACTERS_MAX else ""
         if step.name in _COMMANDS:
-            said.append(f"runs `{short}`" if short else f"runs a script with `{step.name}`")
+            command = f"runs `{short}`" if short else "runs a script"
+            said.append(command if short and step.name == "sh" else f"{command} with `{step.name}`")
         elif step.name == "echo":
             said.append(f"prints “{short}”" if short else "prints a message")
         elif step.name in ("checkout", "git"):

@@ -31,7 +31,8 @@ _BLANK_LINES = re.compile(r"\n{3,}")
 _MATERIAL = r"(?:tutorial|document|article|guide|passage|text|video|excerpt|snippet|page|section|example)s?"
 _CONTEXT_QUESTION = re.compile(
     rf"\b(?:this|these|provided|given|above|previous|following)\s+(?:[\w/-]+\s+){{0,3}}{_MATERIAL}\b"
-    r"|\bthe\s+(?:provided|given|example)\s+(?:[\w/-]+\s+)?[\w-]+\b|\bthe\s+(?:(?!of\b)[\w/-]+\s+){1,3}tutorials?\b"
+    r"|\bthe\s+(?:provided|given|example|sample|forked)\s+(?:[\w/-]+\s+)?[\w-]+\b"
+    r"|\bthis\s+(?:[\w-]+\s+)?documentation\b|\bthe\s+[\"“'][^\"”'\n]+[\"”']\s+stages?\b|\bthe\s+(?:(?!of\b)[\w/-]+\s+){1,3}tutorials?\b"
     r"|\b(?:resources|information|examples|details|advice)\s+(?:is|are)\s+provided\b|\bsection\s+about\s*\?"
     r"|\bthe\s+(?:tutorial|document|article|passage|guide|video|excerpt|code snippet)s?\b"
     r"|\b(?:described|discussed|listed|shown|outlined|given)\s+(?:above|below|here|earlier)\b"
@@ -41,9 +42,17 @@ _CONTEXT_QUESTION = re.compile(
 )
 _CONTEXT_ANSWER = re.compile(
     r"\bthis\s+(?:tutorial|document|article|guide|video|section)\b|\b(?:in|of|for|throughout)\s+this\s+page\b"
-    r"|\b(?:the\s+)?(?:provided|above|previous)\s+(?:document|section|example|video|tutorial)s?\b|本(?:教程|文档|文)",
+    r"|\b(?:the\s+)?(?:provided|above|previous)\s+(?:document|section|example|video|tutorial)s?\b|本(?:教程|文档|文)"
+    r"|\b(?:provided|shown|given|listed)\s+in\s+the\s+(?:\w+\s+)?examples?\b",
     re.IGNORECASE,
 )
+_REFERRAL = re.compile(
+    r"\b(?:refer(?:ring)?\s+to|consult(?:ing)?|see)\s+the\s+(?:[\w-]+\s+){0,4}(?:documentation|guide|manual|page|section)\b",
+    re.IGNORECASE,
+)
+_ASKS_WHERE = re.compile(r"\b(?:where|refer|which\s+(?:page|document|guide|section))\b", re.IGNORECASE)
+_REFERRAL_WORDS_MAX = 24
+"""Up to so many words an answer that sends its reader elsewhere says nothing else."""
 _HAN = re.compile(r"[\u3400-\u9fff]")
 
 
@@ -161,6 +170,8 @@ class ContextBound:
     def review(self, pair: Pair) -> Pair | Drop:
         """Drops as `context-bound`."""
         found = _CONTEXT_QUESTION.search(pair.question) or _CONTEXT_ANSWER.search(pair.answer)
+        if not found and len(pair.answer.split()) <= _REFERRAL_WORDS_MAX and not _ASKS_WHERE.search(pair.question):
+            found = _REFERRAL.search(pair.answer)
         return Drop(pair, "context-bound", found.group()) if found else pair
 
 

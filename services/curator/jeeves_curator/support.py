@@ -20,6 +20,11 @@ NAMED_SUPPORT_MIN = 0.2
 
 _KEY_TERMS_MIN, _KEY_TERMS_MAX = 2, 4
 _QUESTION_WEIGHT = 0.3
+_FENCE_LINE = re.compile(r"^\s*(?:`{3,}|~{3,}).*$", re.MULTILINE)
+_NO_FACT = re.compile(
+    r"\d{1,2}|[a-z]+ly|and/or|e\.g|i\.e|etc|like|such|other|same|equal|similar|new|recent|certain", re.I
+)
+"""Words that are rare enough and say nothing that an answer could be judged by."""
 _CODE = re.compile(r"`([^`\n]{2,40})`")
 
 
@@ -106,16 +111,17 @@ class SupportFinder:
             2 to 4 strings as the answer writes them, fewer when it holds no more; words of the question come last.
         """
         text = section.passage.text.lower()
-        code = [*_CODE.findall(pair.answer), *identifiers(pair.answer)]
+        answer = _FENCE_LINE.sub("", pair.answer)
+        code = [*_CODE.findall(answer), *identifiers(answer)]
         facts = [term.strip() for term in code if term.lower().strip() in text]
         asked = _terms(pair.question)
         known = _terms(f"{section.passage.section}\n{section.passage.text}")
         words = {
             token.surface: self._rarity(token.term)
-            for token in content_tokens(pair.answer)
+            for token in content_tokens(answer)
             if token.term in known and token.term not in asked and len(token.surface) > 1
         }
-        rarest = sorted(words, key=lambda word: (-words[word], pair.answer.index(word)))
+        rarest = sorted(words, key=lambda word: (bool(_NO_FACT.fullmatch(word)), -words[word], answer.index(word)))
         facts = _without_doubles(facts)[:_KEY_TERMS_MAX]
         if len(facts) < _KEY_TERMS_MIN:
             facts = _without_doubles([*facts, *rarest])[:_KEY_TERMS_MIN]

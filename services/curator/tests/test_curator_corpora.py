@@ -1,4 +1,4 @@
-"""How well the index finds pages of the real handbook. Floors, some way below what was measured; see docs."""
+"""The real handbook and the pairs that a model wrote from it: what is found, and what is dropped; see docs."""
 
 import csv
 import re
@@ -9,8 +9,20 @@ from pathlib import Path
 import pytest
 
 from jeeves_curator.sections import split_document
-from jeeves_curator.steps import ContextBound, Drop
+from jeeves_curator.steps import (
+    AnswerLength,
+    ContextBound,
+    Drop,
+    Duplicates,
+    Normalize,
+    RedactPair,
+    SameQuestion,
+    Suspicious,
+    Trivial,
+    review_pairs,
+)
 from jeeves_shared.contracts.documents import Document, Pair, Provenance
+from jeeves_shared.contracts.recipes import CurateRecipe
 from jeeves_shared.search import SearchIndex, build_index
 
 FILE_BYTES_MAX = 400_000
@@ -45,6 +57,46 @@ def documents(folder: Path) -> Iterator[Document]:
         title = re.search(r"^# (.*)$", text, re.MULTILINE)
         name = title.group(1) if title else path.stem.replace("-", " ")
         yield Document(source_path=relative, title=name, text=text, provenance=WHENCE)
+
+
+@pytest.mark.corpora
+def test_what_the_410_pairs_of_a_model_got(corpora: Path) -> None:
+    with (corpora / "jenai" / "derived_dev_split.csv").open(encoding="utf-8", newline="") as file:
+        pairs = [
+            Pair(
+                id=row["id"],
+                kind="concept",
+                question=row["question"],
+                answer=row["answer"],
+                source_path=row["source_path"],
+            )
+            for row in csv.DictReader(file)
+        ]
+    recipe = CurateRecipe(name="default")
+    review = review_pairs(
+        pairs,
+        (
+            Suspicious(),
+            Normalize(),
+            RedactPair(),
+            AnswerLength(recipe.answer_characters_max),
+            ContextBound(),
+            Trivial(),
+            Duplicates(recipe.near_duplicate_similarity),
+            SameQuestion(recipe.same_question_similarity),
+        ),
+    )
+    assert len(pairs) == 410
+    assert review.reasons() == {"context-bound": 63, "duplicate": 6, "trivial": 1}
+    dropped = {drop.pair.id: drop for drop in review.drops}
+    # The same question about six pages; "What is Jenkins Pipeline?" is asked of three.
+    assert {name for name, drop in dropped.items() if drop.reason == "duplicate"} == {
+        "jenai-06-00", "jenai-09-08", "jenai-24-17", "jenai-34-00", "jenai-38-00", "jenai-61-00",
+    }  # fmt: skip
+    # A sample's own stage, an answer that names examples, one that only sends its reader elsewhere.
+    assert {dropped[name].reason for name in ("jenai-01-13", "jenai-12-06", "jenai-28-01")} == {"context-bound"}
+    # Upstream and downstream are two things, however alike their questions are.
+    assert {"jenai-24-06", "jenai-24-26"} & dropped.keys() == set()
 
 
 @pytest.mark.corpora

@@ -248,6 +248,19 @@ def test_the_newer_version_of_a_page_wins(bench: Bench) -> None:
     assert ("Java 7" in found.dropped_text, "Java 21" in found.kept_text) == (True, True)
 
 
+def test_what_two_versions_say_otherwise_is_shown_with_its_code_as_it_stands(bench: Bench) -> None:
+    said = "# Triggers\n\n## Polling\n\nPoll the *sources* of a job now and then, for example with `{}`.\n"
+    old, new = said.format("pollScm('H 4/* 0 0 1-5')"), said.format("pollSCM('H */4 * * 1-5')")
+    manifest = curate(
+        bench,
+        [page(bench, "old/triggers.md", old + PROSE), page(bench, "new/triggers.md", new)],
+        standings=(SourceStanding(source="old", as_of="2017-02"), SourceStanding(source="new", as_of="2026")),
+    )
+    [found] = CurationReport.model_validate_json(bench.store.read_bytes(manifest.report)).contradictions
+    assert found.kept_text.endswith("the sources of a job now and then, for example with pollSCM('H */4 * * 1-5').")
+    assert "pollScm('H 4/* 0 0 1-5')" in found.dropped_text
+
+
 def test_outdated_terms_are_marked() -> None:
     assert outdated_terms("Start slave.jar on the slave with Java 8; the Jenkins master waits.") == (
         "slave", "master", "Java 5 to 8",

@@ -9,8 +9,9 @@ import pytest
 
 from jeeves_curator import datasets, indexes
 from jeeves_curator.errors import DatasetTooSmall
-from jeeves_shared.contracts.documents import Pair, TrainingSample
-from jeeves_shared.contracts.manifests import ArtifactRef, DatasetManifest
+from jeeves_curator.support import SupportFinder
+from jeeves_shared.contracts.documents import Pair, Passage, TrainingSample
+from jeeves_shared.contracts.manifests import ArtifactRef, DatasetManifest, IndexManifest
 from jeeves_shared.contracts.prompts import PASSAGE_CHARACTERS, PASSAGES_IN_PROMPT, PROMPT_SHA256, REFUSAL
 from jeeves_shared.contracts.requests import IndexRequest
 from jeeves_shared.errors import ArtifactCorrupt, JobCancelled, SourceUnusable
@@ -48,6 +49,27 @@ def test_an_index_is_built_once_and_answers(bench: Bench) -> None:
     assert index.search("What is backupOption2A for?", 1)[0].passage.source_path == "src/backup/page-2.md"
     index.close()
     assert bench.index(collection) == manifest
+
+
+def test_key_terms_are_words_that_an_answer_can_be_judged_by(bench: Bench) -> None:
+    text = (
+        "# Cloud\n\nAn agent typically runs on a virtual machine like those of a hypervisor or of Kubernetes. "
+        "In a Pipeline it is asked for with `podTemplate`:\n\n```groovy\npodTemplate { echo 'x' }\n```\n"
+    )
+    documents, pairs = bench.library()
+    built = bench.index(bench.collection([*documents, bench.document("src/cloud.md", "Cloud", text)], pairs))
+    index = SearchIndex.open(bench.store.path(built.artifact))
+    finder = SupportFinder(index)
+    [section] = index.sections_of("src/cloud.md")
+
+    def terms(answer: str) -> tuple[str, ...]:
+        pair = Pair(id="x", kind="concept", question="Where does it run?", answer=answer, source_path="src/cloud.md")
+        return finder.key_terms(pair, section)
+
+    assert set(terms("It is typically like a machine of a hypervisor.")) == {"machine", "hypervisor"}
+    assert terms("```groovy\npodTemplate { echo 'x' }\n```")[0] == "podTemplate"
+    assert "groovy" not in terms("```groovy\npodTemplate { echo 'x' }\n```")
+    index.close()
 
 
 def test_an_index_id_depends_on_input_and_splitting_only(bench: Bench) -> None:
@@ -144,6 +166,42 @@ def test_the_same_input_gives_the_same_bytes(made_once: Library, bench: Bench) -
     assert again.model_dump(exclude={"created_at"}) == first.model_dump(exclude={"created_at"})
     for name in ("train", "evaluation", "card"):
         assert bench.store.read_bytes(getattr(again, name)) == first_bench.store.read_bytes(getattr(first, name))
+
+
+def own_passages(row: TrainingSample) -> list[Passage]:
+    return [passage for passage in row.passages if passage.source_path == row.pair.source_path]
+
+
+def test_one_changed_document_changes_its_sections_and_no_other_pair(made_once: Library, bench: Bench) -> None:
+    first_bench, first = made_once
+    documents, pairs = bench.library()
+    path = "src/agents/page-1.md"
+    changed = [
+        item.model_copy(update={"text": f"{item.text}\nThen look at the log.\n"}) if item.source_path == path else item
+        for item in documents
+    ]
+    second = bench.dataset(bench.collection(changed, pairs))
+    assert second.id != first.id
+
+    sections = []
+    for where, manifest in ((first_bench, first), (bench, second)):
+        built = where.store.get_manifest(IndexManifest, "index", manifest.index_id)
+        index = SearchIndex.open(where.store.path(built.artifact))
+        sections.append({item.source_path: index.sections_of(item.source_path) for item in documents})
+        index.close()
+    before, after = sections
+    assert [name for name in before if before[name] != after[name]] == [path]
+    ids = [[section.passage.section_id for section in part[path]] for part in sections]
+    assert ids[0] == ids[1], "a changed sentence keeps its section's id"
+
+    for name in ("train", "evaluation"):
+        old, new = rows(first_bench, getattr(first, name)), rows(bench, getattr(second, name))
+        assert [row.pair.id for row in old] == [row.pair.id for row in new]
+        for one, other in zip(old, new, strict=True):
+            if one.pair.source_path != path:
+                # Its distractors may be others: how rare a word is has changed.
+                assert one.pair == other.pair
+                assert own_passages(one) == own_passages(other)
 
 
 def test_another_seed_gives_another_data_set(bench: Bench) -> None:

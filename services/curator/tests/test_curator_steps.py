@@ -66,6 +66,9 @@ def test_answer_length(answer: str, expected: str | None) -> None:
         "What is the purpose of the following code snippet?",
         "Who is the guide for?",
         "What prerequisites are mentioned?",
+        "What is the first step in forking the sample repository?",
+        "What is the purpose of this Jenkins documentation?",
+        'What does the "Deliver" stage in the Jenkinsfile do?',
         "本教程介绍了什么？",
         "上述示例如何工作？",
     ],
@@ -86,6 +89,8 @@ def test_context_bound_questions_are_found(question: str) -> None:
         "What is the purpose of the Snippet Generator?",
         "What recommendations are provided for theme developers?",
         "What happens if the previous build is still running?",
+        "What happens if a step does not end within the specified timeout?",
+        "What does the `post` section of a stage do?",
         "如何编写流水线？",
     ],
 )
@@ -96,6 +101,14 @@ def test_questions_that_stand_alone_stay(question: str) -> None:
 def test_answers_that_lean_on_their_page_are_found() -> None:
     assert reason(ContextBound(), "How do I start?", "In this tutorial you start with Docker.") == "context-bound"
     assert reason(ContextBound(), "How do I start?", "Use the following command: `java -jar jenkins.war`.") is None
+    assert reason(ContextBound(), "How do I build PHP?", "Use the syntax provided in the examples.") == "context-bound"
+
+
+def test_answers_that_only_send_their_reader_elsewhere_are_found() -> None:
+    answer = "You can replay a completed Pipeline by referring to the Replay documentation for more information."
+    assert reason(ContextBound(), "How can you replay a completed Pipeline?", answer) == "context-bound"
+    assert reason(ContextBound(), "Where is replaying described?", answer) is None
+    assert reason(ContextBound(), "How can you replay a Pipeline?", f"{ANSWER} {ANSWER} {answer}") is None
 
 
 def test_trivial_answers_repeat_the_question() -> None:

@@ -163,6 +163,30 @@ def test_what_a_page_warns_of_is_no_answer(bench: Bench, flaw: str) -> None:
     assert made(bench, f"# Page\n\nAn introduction to it.\n\n```groovy\n{shown}\n```\n") == {}
 
 
+def test_when_conditions_are_looked_at_is_no_condition(linter: JenkinsfileLinter) -> None:
+    text = DECLARATIVE.replace("when { branch 'main' }", "when {\n beforeAgent true\n branch 'main'\n}").replace(
+        "sh 'make -j2 { all'", "bat 'make.cmd'"
+    )
+    parameter = (
+        "string(name: 'TARGET', defaultValue: 'all', description: 'What is to be made of all that the file has')"
+    )
+    text = text.replace("options { timestamps() }", f"parameters {{\n {parameter}\n }}")
+    pipeline = described(text, linter.parse(text))
+    assert pipeline
+    assert "only when `branch 'main'`, which is decided before it takes an agent" in pipeline.requirement
+    assert "beforeAgent" not in pipeline.requirement
+    assert "runs `make.cmd` with `bat`" in pipeline.requirement
+    assert f"sets `parameters` to `{parameter}`" in pipeline.requirement
+
+
+@pytest.mark.parametrize(
+    "step", ["script { def all = ['a', 'b']; for (one in all) { echo one } }", "script { if (params.X) { echo 'x' } }"]
+)
+def test_code_among_the_steps_is_not_told(step: str, linter: JenkinsfileLinter) -> None:
+    for text in (DECLARATIVE.replace("sh 'make -j2 { all'", step), DECLARATIVE.replace("echo 'It is broken.'", step)):
+        assert described(text, linter.parse(text)) is None
+
+
 @pytest.mark.parametrize(
     "part", ["parallel { stage('x') { steps { echo 'x' } } }", "stages { stage('x') { steps { echo 'x' } } }"]
 )

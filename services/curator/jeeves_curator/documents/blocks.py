@@ -7,6 +7,7 @@ from dataclasses import dataclass
 _FENCE = re.compile(r"^\s*(`{3,}|~{3,})")
 _LINK = re.compile(r"!?\[([^\[\]]*)\]\([^()\s]*(?:\s\"[^\"]*\")?\)|<https?://[^<>\s]+>|https?://\S+")
 _MARKS = re.compile(r"[*_`#>|]+|^\s*(?:[-+]|\d+[.)])\s+", re.MULTILINE)
+_CODE_OR_MARKS = re.compile(rf"`+(?P<code>[^`\n]+)`+|{_MARKS.pattern}", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -65,10 +66,18 @@ def joined(parts: Sequence[Block]) -> str:
     return "\n\n".join(part.text for part in parts)
 
 
-def prose(text: str) -> str:
-    """What a reader reads: no code, no link targets, no marks."""
+def prose(text: str, keep_inline_code: bool = False) -> str:
+    """What a reader reads: no code blocks, no link targets, no marks.
+
+    Args:
+        text: Markdown.
+        keep_inline_code: leave code inside a line as it is, `*/4` with its star.
+    """
     plain = "\n".join(part.text for part in segments(text) if not part.is_code)
-    return _MARKS.sub(" ", _LINK.sub(lambda match: match.group(1) or "", plain))
+    plain = _LINK.sub(lambda match: match.group(1) or "", plain)
+    if keep_inline_code:
+        return _CODE_OR_MARKS.sub(lambda match: match["code"] or " ", plain)
+    return _MARKS.sub(" ", plain)
 
 
 def without_empty_sections(parts: list[Block]) -> list[Block]:
@@ -88,7 +97,3 @@ def without_empty_sections(parts: list[Block]) -> list[Block]:
                 continue
         kept.append(part)
     return kept
-
-
-def _level(heading: Block) -> int:
-    return len(heading.text) - len(heading.text.lstrip("#"))

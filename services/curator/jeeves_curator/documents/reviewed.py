@@ -23,7 +23,7 @@ from jeeves_shared.contracts.curation import DocumentDrop, DocumentRules, StepCo
 from jeeves_shared.contracts.documents import Document
 from jeeves_shared.contracts.manifests import ArtifactRef, ReviewedShardManifest
 
-CURATION_VERSION = 2
+CURATION_VERSION = 3
 """Bump with any change to what becomes of the same documents."""
 
 _NEEDS_ALL_DOCUMENTS = {"standings", "near_duplicate_similarity", "flood_documents_min", "supersede"}

@@ -224,7 +224,7 @@ def contradictions(older: Dated, newer: Dated) -> list[Contradiction]:
 
 
 def _sentences(text: str) -> list[str]:
-    flat = (" ".join(part.split()) for part in _SENTENCE.split(prose(text)))
+    flat = (" ".join(part.split()) for part in _SENTENCE.split(prose(text, keep_inline_code=True)))
     return [part for part in flat if len(part.split()) >= _SENTENCE_WORDS_MIN]
 
 
