@@ -14,6 +14,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, TypeAdapter
 
 from jeeves_shared.contracts.diagnosis import FailureType
 
+_NOTHING = "the end"
 _PLACE = re.compile(r"\{(\w+)\}")
 
 _FILES = ("machines", "pipeline", "scm", "network", "builds", "general")
@@ -64,6 +65,7 @@ def rules() -> tuple[Rule, ...]:
 
 def filled(template: str, match: re.Match[str]) -> str:
     """A text of a rule with the groups of a match; a group that did not take part is filled by one that did."""
-    found = {name: value.strip() or "the end" for name, value in match.groupdict().items() if value is not None}
+    found = {name: value.strip() or _NOTHING for name, value in match.groupdict().items() if value is not None}
     other = next(iter(found.values()), "it")
-    return _PLACE.sub(lambda place: found.get(place[1], other), template)
+    # What was not there is no code.
+    return _PLACE.sub(lambda place: found.get(place[1], other), template).replace(f"`{_NOTHING}`", _NOTHING)
