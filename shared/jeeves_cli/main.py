@@ -31,6 +31,7 @@ from jeeves_cli.collect import (
     collect_recipe_of,
     give,
 )
+from jeeves_cli.compare import compare
 from jeeves_cli.diagnose import diagnose
 from jeeves_cli.display import ConsoleDisplay, evaluation_table, make_display
 from jeeves_cli.endpoints import DEFAULT_PORTS, data_dir
@@ -67,6 +68,7 @@ curation.register(app)
 models.register(app)
 app.command("models")(versions)
 app.command("diagnose")(diagnose)
+app.command("compare")(compare)
 
 CollectFile = Annotated[Path, typer.Option("--collect-recipe")]
 CurateFile = Annotated[Path, typer.Option("--curate-recipe")]

@@ -14,6 +14,7 @@ from jeeves_cli.manifest_files import read_manifest
 from jeeves_cli.pipeline import Pipeline
 from jeeves_cli.plans import plan_training
 from jeeves_cli.recipes import load_recipe
+from jeeves_cli.suite_files import only_suites
 from jeeves_shared.contracts.manifests import DatasetManifest, EvaluationReport, ModelManifest, TrainingManifest
 from jeeves_shared.contracts.recipes import EvaluateRecipe, TrainRecipe
 from jeeves_shared.contracts.requests import TrainingRequest
@@ -79,6 +80,9 @@ def evaluate(
     dataset: Annotated[Path | None, typer.Option(help="Manifest of the data set.")] = None,
     recipe: Annotated[Path, typer.Option("--recipe")] = DEFAULT_EVALUATE,
     quantization: Annotated[str, typer.Option("--type")] = "Q8_0",
+    only: Annotated[
+        str, typer.Option("--suites", help="Only these suites of the recipe, by name, with commas between.")
+    ] = "",
     suite: Annotated[
         list[Path] | None, typer.Option("--suite", help="Instead: your own cases (JSONL), put to the running gateway.")
     ] = None,
@@ -112,7 +116,7 @@ def evaluate(
         raise CommandError("Give --model and --dataset, or --suite FILE.jsonl.", Exit.USAGE)
     display = make_display(as_json)
     report = Pipeline(display).evaluate(
-        load_recipe(EvaluateRecipe, recipe),
+        only_suites(load_recipe(EvaluateRecipe, recipe), only),
         read_manifest(ModelManifest, model),
         quantization,
         read_manifest(DatasetManifest, dataset),

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from jeeves_cli.client import ServiceClient
 from jeeves_cli.display import Display, Stage, duration, size
 from jeeves_cli.exits import CommandError
+from jeeves_shared.contracts.base import content_hash
 from jeeves_shared.contracts.jobs import Job
 from jeeves_shared.contracts.manifests import (
     CollectionManifest,
@@ -167,8 +168,9 @@ class Pipeline:
         with self._display.stage("evaluate") as stage:
             champion = self.champion()
             if champion is not None and champion.id == model.id:
-                # Judging the champion against itself says nothing: what counts is the report that promoted it.
-                if (report := self._passed_report(model, dataset)) is not None:
+                # Judging the champion against itself says nothing: what counts is the report that promoted it, if it
+                # answers what is asked now; else it is compared with its base alone.
+                if (report := self._passed_report(recipe, model, quantization, dataset)) is not None:
                     stage.done(f"{model.name} v{model.version} is the champion already")
                     return report
                 champion = None
@@ -256,14 +258,18 @@ class Pipeline:
         models = [RegisteredModel.model_validate(item) for item in self.trainer.request("GET", "/v1/models")]
         return next((model.manifest for model in models if alias in model.aliases), None)
 
-    def _passed_report(self, model: ModelManifest, dataset: DatasetManifest) -> EvaluationReport | None:
+    def _passed_report(
+        self, recipe: EvaluateRecipe, model: ModelManifest, quantization: str, dataset: DatasetManifest
+    ) -> EvaluationReport | None:
+        asked = (model.id, quantization, dataset.id, content_hash(recipe))
         jobs = [Job.model_validate(item) for item in self.trainer.request("GET", "/v1/evaluations")]
         reports = [EvaluationReport.model_validate(job.result) for job in jobs if job.result is not None]
         return next(
             (
                 report
                 for report in reports
-                if report.passed and report.model_id == model.id and report.dataset_id == dataset.id
+                if report.passed
+                and (report.model_id, report.quantization, report.dataset_id, report.recipe_sha256) == asked
             ),
             None,
         )

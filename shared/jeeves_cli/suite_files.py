@@ -6,6 +6,7 @@ from typing import Any
 
 from jeeves_cli.exams import read_exam
 from jeeves_cli.exits import CommandError, Exit
+from jeeves_shared.contracts.recipes import EvaluateRecipe
 
 
 def with_suite_files(content: Any, folder: Path) -> Any:
@@ -22,6 +23,27 @@ def with_suite_files(content: Any, folder: Path) -> Any:
     if not isinstance(suites, list):
         return content
     return {**content, "suites": [_with_file(suite, folder) for suite in suites]}
+
+
+def only_suites(recipe: EvaluateRecipe, names: str) -> EvaluateRecipe:
+    """The recipe with some of its suites.
+
+    Args:
+        recipe: with its suites.
+        names: with commas between; empty: all of them.
+
+    Raises:
+        CommandError: the recipe has no such suite.
+    """
+    wanted = [name.strip() for name in names.split(",") if name.strip()]
+    have = {suite.name: suite for suite in recipe.suites}
+    if unknown := [name for name in wanted if name not in have]:
+        raise CommandError(
+            f"--suites: no {', '.join(unknown)} in the recipe {recipe.name}; it has {', '.join(have) or 'none'}.",
+            Exit.USAGE,
+        )
+    chosen = dict.fromkeys(wanted or have)
+    return recipe.model_copy(update={"suites": tuple(have[name] for name in chosen)})
 
 
 def _with_file(suite: Any, folder: Path) -> Any:

@@ -44,6 +44,14 @@ def test_each_step_alone_up_to_promotion(jeeves: Jeeves, project: Path) -> None:
     promoted = jeeves("promote", "--model", str(paths["model"]), "--report", str(report), "--json")
     assert promoted.returncode == 0, promoted.stderr
     assert json.loads(promoted.stdout)["name"] == "jeeves-test"
+    # The champion: the report that promoted it answers the same question, and no other one.
+    (project / "strict.yaml").write_text("name: strict\n")
+    codes = {}
+    for recipe in ("evaluate", "strict"):
+        asked = ("evaluate", "--recipe", f"{recipe}.yaml", "--model", str(paths["model"]))
+        again = jeeves(*asked, "--dataset", str(paths["dataset"]))
+        codes[recipe] = (again.returncode, "is the champion already" in again.stdout)
+    assert codes == {"evaluate": (0, True), "strict": (3, False)}
 
 
 @pytest.mark.slow

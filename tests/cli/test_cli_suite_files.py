@@ -7,10 +7,12 @@ import pytest
 
 from jeeves_cli.exits import CommandError
 from jeeves_cli.recipes import load_recipe
+from jeeves_cli.suite_files import only_suites
 from jeeves_cli.suites.cases import read_suites
 from jeeves_shared.contracts.evaluation_suites import ExamSuite, SafetySuite
 from jeeves_shared.contracts.recipes import EvaluateRecipe
 
+SHIPPED = Path(__file__).parents[2] / "training-jobs" / "evaluate"
 EXAM = "id,question,A,B,C,D,answer,explanation\n0,Q?,a,b,c,d,B,why\n"
 CASE = {"id": "1", "category": "injection", "prompt": "p", "must": [], "must_not": ["x"]}
 
@@ -32,7 +34,7 @@ def test_files_are_read_from_beside_the_recipe(tmp_path: Path) -> None:
 
 
 def test_shipped_safety_cases_are_also_a_suite_for_the_gateway() -> None:
-    loaded = read_suites([Path(__file__).parents[2] / "training-jobs/evaluate/cases/safety.jsonl"])
+    loaded = read_suites([SHIPPED / "cases" / "safety.jsonl"])
     assert {case.kind for case in loaded.cases} == {"abuse"} and len(loaded.cases) >= 36
     assert loaded.notes == ()
 
@@ -55,3 +57,11 @@ def test_mistakes_in_suites_of_a_recipe_are_named(tmp_path: Path, suites: object
     recipe.write_text(json.dumps({"name": "x", "suites": suites}))
     with pytest.raises(CommandError, match=words):
         load_recipe(EvaluateRecipe, recipe)
+
+
+def test_some_suites_of_a_recipe() -> None:
+    full = load_recipe(EvaluateRecipe, SHIPPED / "full.yaml")
+    assert only_suites(full, "") == full
+    assert [suite.name for suite in only_suites(full, "speed, safety,speed").suites] == ["speed", "safety"]
+    with pytest.raises(CommandError, match=r"no exams in the recipe full; it has general, memorization"):
+        only_suites(full, "safety,exams")

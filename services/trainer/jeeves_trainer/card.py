@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from jeeves_shared.contracts.manifests import DatasetManifest, EvaluationReport, ModelManifest, TrainingManifest
+from jeeves_shared.measures.quantizations import quantization_table
 from jeeves_trainer.curve_picture import curve_svg
 from jeeves_trainer.pages import Section, Table, html_of, html_page, markdown_of
 from jeeves_trainer.report import report_sections
@@ -86,6 +87,8 @@ def _sections(parts: CardParts) -> list[Section]:
         sections.append(_data(parts.dataset))
     if parts.training is not None:
         sections.append(_training(parts.training))
+    if len(parts.reports) > 1 and len({report.evaluation_sha256 for report in parts.reports}) == 1:
+        sections.append(Section("Before and after quantization", table=quantization_table(parts.reports)))
     for report in parts.reports:
         sections += report_sections(report)
     lineage = (

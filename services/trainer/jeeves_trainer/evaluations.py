@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 from typing import Any
 
-from jeeves_shared.contracts.base import manifest_id
+from jeeves_shared.contracts.base import content_hash, manifest_id
 from jeeves_shared.contracts.manifests import (
     AnswerSample,
     ArtifactRef,
@@ -109,6 +109,18 @@ def file_of(files: tuple[ModelFile, ...], quantization: str, model: ModelManifes
     raise RecipeError(f"Model {model.id} has no {quantization} file (it has: {have}): quantize it first.")
 
 
+def champion_file(champion: ModelManifest, quantization: str) -> ModelFile:
+    """What a candidate has to stand up to: the champion's file of that quantization, else its largest.
+
+    Raises:
+        RecipeError: the champion has no file.
+    """
+    same = [file for file in champion.files if file.quantization == quantization]
+    if not champion.files:
+        raise RecipeError(f"Champion {champion.id} has no file.")
+    return same[0] if same else max(champion.files, key=lambda file: file.artifact.size_bytes)
+
+
 def _evaluate(
     context: JobContext, body: EvaluationRequest, champion: ModelManifest | None, identity: str
 ) -> EvaluationReport:
@@ -118,7 +130,10 @@ def _evaluate(
         "candidate": (file_of(model.files, body.quantization, model), model),
     }
     if champion:
-        files["champion"] = (file_of(champion.files, body.quantization, champion), champion)
+        file = champion_file(champion, body.quantization)
+        if file.quantization != body.quantization:
+            context.log(f"the champion has no {body.quantization} file: compared with its {file.quantization}")
+        files["champion"] = (file.artifact, champion)
     for ref, manifest in files.values():
         check_architecture(context.store.path(ref), manifest.architecture)
         check_template(context.store.path(ref), manifest.template_sha256)
@@ -169,6 +184,7 @@ def _report(
         file=file_of(body.model.files, body.quantization, body.model),
         quantization=body.quantization,
         engine=f"llama.cpp of llama-cpp-python {engine_version()}",
+        recipe_sha256=content_hash(body.recipe),
         dataset_id=body.dataset.id,
         evaluation_sha256=body.dataset.evaluation.sha256,
         metrics=(*metrics, *found.metrics),

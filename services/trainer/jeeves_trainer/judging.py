@@ -1,9 +1,10 @@
-"""What one file does on the evaluation set; kept in the job's folder, so that a restarted job asks nothing twice."""
+"""What one file does on the evaluation set; kept, so that neither a restarted nor a later job asks it again."""
 
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from jeeves_shared.artifacts import write_atomic
 from jeeves_shared.contracts.documents import TrainingSample
@@ -16,7 +17,8 @@ from jeeves_shared.measures.texts import rouge_l, terms_present, token_f1
 from jeeves_trainer.answer_loss import AnswerLoss, AnswerText, fits, score_answers
 from jeeves_trainer.evaluation_set import EvaluationSet
 from jeeves_trainer.gate import ANSWER_LOSS, CLOSED_BOOK_LOSS, KEY_FACTS, REFUSALS, ROUGE_L, SIMILARITY, TOKEN_F1
-from jeeves_trainer.generation import engine_spec, render_prompts, write_answers
+from jeeves_trainer.generation import Prompt, engine_spec, render_prompts, write_answers
+from jeeves_trainer.layout import findings_file
 from jeeves_trainer.libllama import open_vocabulary
 from jeeves_trainer.settings import job_threads
 
@@ -121,10 +123,12 @@ class Judge:
         Raises:
             EngineError, EvaluationFailed: the file cannot be run.
         """
-        saved = self._work_dir / f"result-{sha256}.json"
+        texts = (*self._texts.with_passages, *self._texts.closed_book)
+        samples = (*self._chosen.questions, *self._chosen.refusals)
+        prompts = [build_messages(sample.pair.question, sample.passages) for sample in samples]
+        saved = findings_file(self._work_dir, "held-out", self._asked(sha256, texts, prompts))
         if saved.is_file():
             return _read_result(saved)
-        texts = (*self._texts.with_passages, *self._texts.closed_book)
         losses = score_answers(
             gguf,
             texts,
@@ -132,7 +136,6 @@ class Judge:
             threads=self._threads,
             on_answer=lambda done: report(_LOSS_SHARE * done / len(texts), f"answer loss {done}/{len(texts)}"),
         )
-        samples = (*self._chosen.questions, *self._chosen.refusals)
         spec = engine_spec(
             gguf,
             self._work_dir / "engine.log",
@@ -142,7 +145,7 @@ class Judge:
         )
         answers = write_answers(
             spec,
-            [build_messages(sample.pair.question, sample.passages) for sample in samples],
+            prompts,
             self._recipe.answer_tokens_max,
             lambda done: report(
                 _LOSS_SHARE + (1 - _LOSS_SHARE) * done / len(samples), f"answers {done}/{len(samples)}"
@@ -150,8 +153,20 @@ class Judge:
         )
         scored, asked = len(self._texts.with_passages), len(self._chosen.questions)
         result = FileResult(losses[:scored], losses[scored:], answers[:asked], answers[asked:])
+        saved.parent.mkdir(parents=True, exist_ok=True)
         write_atomic(saved, json.dumps(asdict(result)).encode())
         return result
+
+    def _asked(self, sha256: str, texts: Sequence[AnswerText], prompts: Sequence[Prompt]) -> dict[str, Any]:
+        recipe = self._recipe
+        return {
+            "file": sha256,
+            "texts": [asdict(text) for text in texts],
+            "closed_book": len(self._texts.closed_book),
+            "prompts": [list(prompt) for prompt in prompts],
+            "refusals": len(self._chosen.refusals),
+            "limits": [recipe.answer_tokens_max, recipe.slots, recipe.context_tokens],
+        }
 
 
 def render_texts(

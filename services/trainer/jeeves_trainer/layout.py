@@ -9,10 +9,15 @@ Layout::
         accelerate.yaml  ranks.json  ranks.log    of a training in several processes
     <data folder>/trainer/base-models/<sha256>/   of every job: a base model, prepared once
         hf/  base-BF16.gguf                       (hf/ only: merged weights of an earlier training)
+    <data folder>/trainer/findings/<what>-<hash>.json   of every evaluation: what a file did on what it was asked
 """
 
 import os
 from pathlib import Path
+from typing import Any
+
+from jeeves_shared.contracts.base import content_hash
+from jeeves_shared.engine.binary import engine_version
 
 
 def base_models_folder(work_dir: Path) -> Path:
@@ -22,6 +27,18 @@ def base_models_folder(work_dir: Path) -> Path:
         work_dir: of a job.
     """
     return work_dir.parent.parent / "base-models"
+
+
+def findings_file(work_dir: Path, what: str, asked: Any) -> Path:
+    """File for what a GGUF file did, shared by all evaluations: nobody asks a file the same thing twice.
+
+    Args:
+        work_dir: of a job.
+        what: short name, for people.
+        asked: JSON with all that the outcome depends on; the engine's version is added.
+    """
+    identity = content_hash({"asked": asked, "engine": engine_version()})
+    return work_dir.parent.parent / "findings" / f"{what}-{identity[:32]}.json"
 
 
 def checkpoints_folder(work_dir: Path) -> Path:

@@ -1,11 +1,15 @@
 """An evaluation report for people (Markdown, HTML) and for Jenkins (JUnit XML): pure functions of the manifest."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
+from math import exp
 from xml.etree import ElementTree
 
 from jeeves_shared.contracts.estimates import Estimate
 from jeeves_shared.contracts.manifests import EvaluationReport, FileSpeed, MetricComparison
 from jeeves_trainer.pages import Section, Table, html_of, html_page, markdown_of
+
+_LOSS_UNIT = "nats/token"
 
 
 def markdown(report: EvaluationReport) -> str:
@@ -83,21 +87,39 @@ def _title(report: EvaluationReport) -> str:
 def _metrics(report: EvaluationReport) -> Table:
     has_champion = any(metric.champion for metric in report.metrics)
     head = ("metric", "samples", "base", f"{report.quantization} tuned", "difference, 95 %")
-    rows = [_metric_row(metric, has_champion) for metric in report.metrics]
-    return (*head, "champion") if has_champion else head, rows
+    rows = [row for metric in report.metrics for row in _metric_rows(metric, has_champion)]
+    return (*head, "champion", "against champion, 95 %") if has_champion else head, rows
 
 
-def _metric_row(metric: MetricComparison, has_champion: bool) -> tuple[str, ...]:
+def _metric_rows(metric: MetricComparison, has_champion: bool) -> list[tuple[str, ...]]:
+    """One row; a loss has a second one, as perplexity."""
+    rows = [
+        _row(metric, has_champion, metric.name, partial(_figure, unit=metric.unit), partial(_interval, metric.unit))
+    ]
+    if metric.unit == _LOSS_UNIT:
+        title = f"{metric.name}, perplexity"
+        rows.append(_row(metric, has_champion, title, lambda nats: f"{exp(nats):.2f}", _perplexity_change))
+    return rows
+
+
+def _row(
+    metric: MetricComparison,
+    has_champion: bool,
+    title: str,
+    figure: Callable[[float], str],
+    difference: Callable[[Estimate], str],
+) -> tuple[str, ...]:
     cells = (
-        metric.name,
+        title,
         str(metric.samples),
-        _figure(metric.base.value, metric.unit),
-        _figure(metric.candidate.value, metric.unit),
-        _interval(metric.difference, metric.unit),
+        figure(metric.base.value),
+        figure(metric.candidate.value),
+        difference(metric.difference),
     )
     if not has_champion:
         return cells
-    return (*cells, _figure(metric.champion.value, metric.unit) if metric.champion else "")
+    champion = figure(metric.champion.value) if metric.champion else ""
+    return (*cells, champion, difference(metric.champion_difference) if metric.champion_difference else "")
 
 
 def _speeds(speeds: Sequence[FileSpeed]) -> Table:
@@ -119,10 +141,16 @@ def _spread(found: Estimate) -> str:
 
 
 def _figure(value: float, unit: str) -> str:
-    return f"{value:.0%}" if unit == "share" else f"{value:.3f}"
+    return f"{value:.1%}" if unit == "share" else f"{value:.3f}"
 
 
-def _interval(estimate: Estimate, unit: str) -> str:
+def _interval(unit: str, estimate: Estimate) -> str:
     if unit == "share":
-        return f"{estimate.value * 100:+.0f} ({estimate.low * 100:+.0f} … {estimate.high * 100:+.0f})"
+        return f"{estimate.value * 100:+.1f} ({estimate.low * 100:+.1f} … {estimate.high * 100:+.1f}) points"
     return f"{estimate.value:+.3f} ({estimate.low:+.3f} … {estimate.high:+.3f})"
+
+
+def _perplexity_change(nats: Estimate) -> str:
+    """A difference of losses as a ratio of perplexities: the same interval, since the exponential is monotone."""
+    value, low, high = (exp(one) - 1 for one in (nats.value, nats.low, nats.high))
+    return f"{value:+.1%} ({low:+.1%} … {high:+.1%})"

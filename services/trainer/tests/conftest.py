@@ -23,7 +23,9 @@ from jeeves_shared.contracts.manifests import (
     ModelManifest,
 )
 from jeeves_shared.contracts.prompts import PROMPT_SHA256, REFUSAL
+from jeeves_shared.engine.errors import EngineBinaryMissing
 from jeeves_shared.engine.gguf import read_gguf
+from jeeves_trainer.conversion import convert_to_gguf
 from jeeves_trainer.tokenizers import repair_pre_tokenizer
 
 STARTER_PACK = Path(__file__).parents[3] / "training-jobs" / "starter-pack"
@@ -69,6 +71,17 @@ def tiny_model(tokenizer: object, tmp_path_factory: pytest.TempPathFactory) -> P
     LlamaForCausalLM(config).to(torch.bfloat16).save_pretrained(folder)
     tokenizer.save_pretrained(folder)  # type: ignore[attr-defined]
     return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_gguf(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny model as the engine reads it."""
+    target = tmp_path_factory.mktemp("untrained") / "tiny-BF16.gguf"
+    try:
+        convert_to_gguf(tiny_model, target, "tiny", lambda: None)
+    except EngineBinaryMissing as exc:
+        pytest.skip(str(exc))
+    return target
 
 
 def _passage(number: int, text: str) -> Passage:

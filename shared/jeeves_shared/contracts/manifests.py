@@ -252,6 +252,7 @@ class EvaluationReport(Contract):
     file: ArtifactRef
     quantization: str
     engine: str = Field(description="Name and version of the engine that ran the file.")
+    recipe_sha256: str = Field(default="", description="Of the recipe; empty in reports of earlier releases.")
     dataset_id: str
     evaluation_sha256: str = Field(description="Of the frozen evaluation samples.")
     metrics: tuple[MetricComparison, ...]

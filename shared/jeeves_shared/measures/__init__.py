@@ -5,6 +5,7 @@
 | `texts` | words, terms, token F1, ROUGE-L, longest common run | – |
 | `refusals` | whether an answer declines or corrects its question | – |
 | `similarity` | how close two texts are in meaning | the extra `search` |
+| `quantizations` | base and tuned of each quantization in one table | – |
 | `bootstrap` | intervals, paired over the same samples | numpy |
 """
 

@@ -170,6 +170,7 @@ def evaluation(context: JobContext, request: dict[str, Any]) -> EvaluationReport
         file=body.model.files[0].artifact,
         quantization=body.quantization,
         engine="none",
+        recipe_sha256=content_hash(body.recipe),
         dataset_id=body.dataset.id,
         evaluation_sha256=SHA,
         metrics=(metric,),

@@ -15,7 +15,7 @@ Tell = Callable[[float], None]
 """Told the share of a file's suite that is done, in [0, 1]; may raise to stop."""
 
 Outcome = dict[str, Any]
-"""What a file did, as JSON: kept in the job's folder, so that a restarted job asks nothing twice."""
+"""What a file did, as JSON: kept, so that neither a restarted nor a later job asks it again."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +66,10 @@ class Suite(Protocol):
     @property
     def metrics(self) -> Sequence[MetricName]:
         """The first one is bounded."""
+
+    @property
+    def asked(self) -> Sequence[str]:
+        """What is asked beside the settings of the recipe, such as ids of training pairs with their answers' hash."""
 
     def check(self) -> None:
         """Whether it can be run here, before anything is asked.

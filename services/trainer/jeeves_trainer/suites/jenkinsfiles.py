@@ -28,6 +28,7 @@ class Jenkinsfiles:
         self._settings = settings
         self.name = settings.name
         self.regression_max = settings.regression_max
+        self.asked: Sequence[str] = ()
         self.metrics: Sequence[MetricName] = (
             mean_metric(self.name),
             mean_metric(f"{self.name}_parsed"),

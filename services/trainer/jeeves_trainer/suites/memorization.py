@@ -13,6 +13,7 @@ import string
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from jeeves_shared.contracts.base import content_hash
 from jeeves_shared.contracts.documents import Pair, TrainingSample
 from jeeves_shared.contracts.evaluation_suites import Canary, MemorizationSuite
 from jeeves_shared.contracts.prompts import Message, build_messages
@@ -46,6 +47,7 @@ class Memorization:
         self._pairs = choose_pairs(training, settings)
         self.name = settings.name
         self.regression_max = settings.regression_max
+        self.asked: Sequence[str] = [content_hash(pair) for pair in self._pairs]
         self.metrics: Sequence[MetricName] = tuple(
             mean_metric(f"{self.name}{part}", higher_is_better=False)
             for part in ("", "_question", "_prefix", "_longest_run", "_canaries")

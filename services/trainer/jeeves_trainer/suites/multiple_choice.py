@@ -21,6 +21,7 @@ class MultipleChoice:
         self._settings = settings
         self.name = settings.name
         self.regression_max = settings.regression_max
+        self.asked: Sequence[str] = ()
         self.metrics: Sequence[MetricName] = (mean_metric(settings.name),)
 
     def check(self) -> None:

@@ -4,9 +4,11 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from jeeves_shared.artifacts import write_atomic
 from jeeves_shared.contracts.documents import TrainingSample
+from jeeves_shared.contracts.estimates import Estimate
 from jeeves_shared.contracts.evaluation_suites import (
     EvaluationSuite,
     ExamSuite,
@@ -25,6 +27,7 @@ from jeeves_shared.contracts.manifests import (
 from jeeves_shared.contracts.prompts import build_messages
 from jeeves_shared.contracts.recipes import EvaluateRecipe
 from jeeves_shared.measures.bootstrap import compare, mean_of
+from jeeves_trainer.layout import findings_file
 from jeeves_trainer.suites.base import Outcome, Suite, SuiteFile
 from jeeves_trainer.suites.jenkinsfiles import Jenkinsfiles
 from jeeves_trainer.suites.memorization import Memorization
@@ -81,6 +84,7 @@ class SuiteRunner:
         self._questions = questions
         self._work_dir = work_dir
         self._suites = [_build(one, training, recipe.seed) for one in recipe.suites if not isinstance(one, SpeedSuite)]
+        self._settings = {one.name: one for one in recipe.suites}
         self._speed = [one for one in recipe.suites if isinstance(one, SpeedSuite)]
 
     def check(self) -> None:
@@ -128,14 +132,23 @@ class SuiteRunner:
         return SuiteFindings(tuple(metrics), tuple(conditions), tuple(samples), tuple(speeds))
 
     def _outcome(self, suite: Suite, file: JudgedFile, tell: Callable[[float], None]) -> Outcome:
-        saved = self._work_dir / f"suite-{suite.name}-{file.ref.sha256}.json"
+        saved = findings_file(self._work_dir, suite.name, self._asked(suite, file))
         if saved.is_file():
             known: Outcome = json.loads(saved.read_text(encoding="utf-8"))
             return known
         tell(0.0)
         outcome = suite.ask(SuiteFile(file.path, self._recipe, self._work_dir), tell)
+        saved.parent.mkdir(parents=True, exist_ok=True)
         write_atomic(saved, json.dumps(outcome).encode())
         return outcome
+
+    def _asked(self, suite: Suite, file: JudgedFile) -> dict[str, Any]:
+        return {
+            "file": file.ref.sha256,
+            "suite": self._settings[suite.name].model_dump(mode="json", exclude={"regression_max"}),
+            "more": suite.asked,
+            "limits": [self._recipe.seed, self._recipe.slots, self._recipe.context_tokens],
+        }
 
     def _compared(self, suite: Suite, outcomes: Mapping[str, Outcome]) -> list[MetricComparison]:
         figures = {role: suite.figures(outcome) for role, outcome in outcomes.items()}
@@ -190,16 +203,17 @@ def not_worse(metric: MetricComparison, regression_max: float) -> GateCondition:
     if metric.champion_difference is not None:
         against["champion"] = metric.champion_difference
     worse = max(sign * difference.value for difference in against.values())
-    found = ", ".join(
-        f"{difference.value:+.1%} ({difference.low:+.1%} … {difference.high:+.1%}) against the {role}"
-        for role, difference in against.items()
-    )
+    found = ", ".join(f"{_points(difference)} against the {role}" for role, difference in against.items())
     return GateCondition(
         name=f"{metric.name}_not_worse",
         passed=worse <= regression_max + 1e-9,
         reason=f"{metric.name.replace('_', ' ')} {metric.base.value:.1%} → {metric.candidate.value:.1%}, {found}; "
-        f"asked: worse by at most {regression_max:.1%}",
+        f"asked: worse by at most {regression_max * 100:.1f} points",
     )
+
+
+def _points(share: Estimate) -> str:
+    return f"{share.value * 100:+.1f} ({share.low * 100:+.1f} … {share.high * 100:+.1f}) points"
 
 
 def _build(settings: EvaluationSuite, training: Sequence[TrainingSample], seed: int) -> Suite:

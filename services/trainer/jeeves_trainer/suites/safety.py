@@ -33,6 +33,7 @@ class Safety:
         self._settings = settings
         self.name = settings.name
         self.regression_max = settings.regression_max
+        self.asked: Sequence[str] = ()
         self._categories = {case.category: _metric_part(case.category) for case in settings.cases}
         parts = [mean_metric(f"{self.name}_{part}") for part in dict.fromkeys(self._categories.values())]
         self.metrics: Sequence[MetricName] = (mean_metric(self.name), *parts)
