@@ -102,6 +102,13 @@ def test_the_graph_computes_what_the_weights_say(small: tuple[SentenceModel, dic
         assert np.linalg.norm(vector) == pytest.approx(1, abs=1e-5)
 
 
+def test_a_vector_depends_on_its_text_alone(small: tuple[SentenceModel, dict[str, Any]]) -> None:
+    texts = ["abort build", "copy home backup secret agent label", "stop", "secret agent"] * 40
+    alone = np.stack([SentenceEncoder(small[0]).embed([text])[0] for text in texts[:4]] * 40)
+    for threads in (1, 3):
+        assert np.array_equal(SentenceEncoder(small[0], threads).embed(texts), alone)
+
+
 def test_a_long_text_is_cut(small: tuple[SentenceModel, dict[str, Any]]) -> None:
     encoder = SentenceEncoder(small[0])
     cut, longer = encoder.embed(["abort " * (TOKENS_MAX - 2)]), encoder.embed(["abort " * 500 + "secret"])
@@ -132,8 +139,7 @@ def test_an_index_carries_its_encoder(small: tuple[SentenceModel, dict[str, Any]
     for hit in found:
         text = f"{hit.passage.title} › Text\n{hit.passage.text}"
         cosine = max(0.0, float(encoder.embed(["stop build"])[0] @ encoder.embed([text])[0]))
-        # Vectors are stored in half precision; the scale of the inputs is that of the batch they came in.
-        assert hit.sentence == pytest.approx(cosine, abs=0.03)
+        assert hit.sentence == pytest.approx(cosine, abs=2e-3)  # Vectors are stored in half precision.
     assert {hit.sentence for hit in bare} == {0.0}
 
 

@@ -30,6 +30,10 @@ _TOKENIZER = "tokenizers/l2_supercat_tokenizer_config.json"
 _SMOOTHING = 1e-3
 """The `a` of the SIF weights; the paper finds results flat between 1e-4 and 1e-3."""
 
+_STEPS = 16
+"""Weights to the octave: so coarse that a changed document leaves the weights of the words that it does not hold alone,
+and with them the vectors of other documents."""
+
 
 class TokenEmbedder:
     """Turns texts into vectors. Safe to share between threads: it holds no state that changes.
@@ -89,7 +93,8 @@ def token_weights(counts: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
     Source: SIF weights, a / (a + p(token)); see the module.
     """
     total = max(int(counts.sum()), 1)
-    return (_SMOOTHING / (_SMOOTHING + counts / total)).astype(np.float32)
+    weights = _SMOOTHING / (_SMOOTHING + counts / total)
+    return np.exp2(np.round(np.log2(weights) * _STEPS) / _STEPS).astype(np.float32)
 
 
 @lru_cache(maxsize=1)

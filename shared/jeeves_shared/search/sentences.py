@@ -8,6 +8,7 @@ nothing (ADR 0014).
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,7 +29,8 @@ STAND_IN = 0.85
 """Share of its static cosine that a section without a sentence vector is given, which is about what the two are to each
 other: neither lifted nor pushed down by what is missing."""
 
-_BATCH = 16
+_AT_ONCE = 64
+"""Texts between two reports of progress, which is also where a job is cancelled."""
 
 Vectors = npt.NDArray[np.float32]
 
@@ -53,7 +55,7 @@ class SentenceEncoder:
 
     Args:
         model: its files.
-        threads: processors to use; 1 for single questions, whose products are too small to share.
+        threads: texts that are embedded at the same time; the vectors are the same for any number.
 
     Raises:
         IndexUnusable: the files are damaged.
@@ -61,15 +63,14 @@ class SentenceEncoder:
 
     def __init__(self, model: SentenceModel, threads: int = 1) -> None:
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
+        options.intra_op_num_threads = 1
         options.inter_op_num_threads = 1
-        # Threads that spin while they wait take the processor from the engine beside.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.log_severity_level = 3
         try:
             self._session: Any = onnxruntime.InferenceSession(model.graph, options, providers=["CPUExecutionProvider"])
         except (Fail, InvalidGraph, InvalidProtobuf) as exc:
             raise IndexUnusable(f"The sentence encoder {model.name} is damaged: build the index again.") from exc
+        self._threads = threads
         self._tokenizer = Tokenizer.from_str(model.tokenizer.decode())
         self._tokenizer.no_padding()
         self._tokenizer.enable_truncation(TOKENS_MAX)
@@ -85,20 +86,20 @@ class SentenceEncoder:
             Shape (texts, width of the model).
         """
         tokens = [encoding.ids for encoding in self._tokenizer.encode_batch(list(texts))]
-        # Texts of a length together: what is padded is computed too.
-        order = sorted(range(len(tokens)), key=lambda number: len(tokens[number]))
-        rows: dict[int, Vectors] = {}
-        for start in range(0, len(order), _BATCH):
-            numbers = order[start : start + _BATCH]
-            shape = (len(numbers), len(tokens[numbers[-1]]))
-            padded, mask = np.zeros(shape, dtype=np.int64), np.zeros(shape, dtype=np.int64)
-            for row, number in enumerate(numbers):
-                padded[row, : len(tokens[number])] = tokens[number]
-                mask[row, : len(tokens[number])] = 1
-            vectors = self._session.run(["vectors"], {"tokens": padded, "mask": mask})[0]
-            rows.update(zip(numbers, vectors, strict=True))
-            progress((start + len(numbers)) / len(order))
-        return np.stack([rows[number] for number in range(len(order))])
+        rows: list[Vectors] = []
+        with ThreadPoolExecutor(self._threads) as pool:
+            each = pool.map if self._threads > 1 else map
+            for start in range(0, len(tokens), _AT_ONCE):
+                rows += each(self._vector, tokens[start : start + _AT_ONCE])
+                progress(len(rows) / len(tokens))
+        return np.stack(rows)
+
+    def _vector(self, tokens: list[int]) -> Vectors:
+        # One text at a time: how inputs are made 8 bits wide depends on all that is in them, and a text's vector must
+        # not depend on its neighbours.
+        ids = np.array([tokens], dtype=np.int64)
+        vector: Vectors = self._session.run(["vectors"], {"tokens": ids, "mask": np.ones_like(ids)})[0][0]
+        return vector
 
 
 class SectionSentences:
