@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[2]
 JENKINSFILE = ROOT / "Jenkinsfile"
 STAGES = (
     "Preflight", "Collect", "Curate", "Compare data", "Data review", "Train on a GPU", "Train on the CPU", "Quantize",
-    "Evaluate", "Gate", "Canary", "Approve", "Promote", "Announce",
+    "Suites", "Evaluate", "Gate", "Canary", "Approve", "Promote", "Announce",
 )  # fmt: skip
 AGENTS = [{"name": "cpu-1", "labels": ["jeeves"]}, {"name": "gpu-1", "labels": ["gpu"]}]
 CREDENTIALS = {"jeeves-token": "tok-5e2b91", "jeeves-api-key": "key-77aa10"}
@@ -71,7 +71,7 @@ def test_from_documents_to_a_champion(pipeline: Pipeline) -> None:
         for stage in ("Quantize", "Evaluate")
         for kind in ("Q6_K", "Q5_K_M", "Q4_K_M")
     ]
-    assert build.skipped().keys() == {"Train on a GPU", "Approve", *others}
+    assert build.skipped().keys() == {"Train on a GPU", "Suites", "Approve", *others}
     assert build.name == "#7 v3 Q8_0"
     assert build.description == "Promoted: v3 Q8_0"
     assert pipeline.names() == [
@@ -196,6 +196,18 @@ def test_several_quantizations_go_side_by_side_and_the_gpu_is_locked(pipeline: P
     assert [event["resource"] for event in build.named("lock")] == ["jeeves-gpu"]
     (train,) = (event for event in build.named("sh") if "jeeves train" in event["script"])
     assert train["agent"] == "gpu-1"
+
+
+def test_suites_go_side_by_side_and_one_that_refuses_colours_its_cell(pipeline: Pipeline) -> None:
+    plan = {"evaluate": {"exit": 3, "only": "manifests/suite-Q8_0-safety.json"}}
+    build = pipeline.run(plan, params={"SUITES": "safety, speed"})
+    assert build.result == "SUCCESS", build.log
+    calls = [call for call in pipeline.commands() if call[0] == "evaluate"]
+    assert sorted(call[call.index("--suites") + 1] for call in calls if "--suites" in call) == ["safety", "speed"]
+    assert len(calls) == 3 and "--suites" not in calls[-1]
+    cells = {name: result for name, result in build.stages().items() if name.endswith("Run one")}
+    assert sorted(cells.values()) == ["SUCCESS", "UNSTABLE"], cells
+    assert {"manifests/suite-Q8_0-safety.json", "manifests/suite-Q8_0-speed.json"} <= build.archived()
 
 
 def test_an_abort_during_training_reaches_the_command_and_quantize_can_be_restarted(pipeline: Pipeline) -> None:
