@@ -14,8 +14,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import onnxruntime
-from onnxruntime.capi.onnxruntime_pybind11_state import Fail, InvalidGraph, InvalidProtobuf
 from tokenizers import Tokenizer
 
 from jeeves_shared.search.arrays import Array
@@ -62,6 +60,10 @@ class SentenceEncoder:
     """
 
     def __init__(self, model: SentenceModel, threads: int = 1) -> None:
+        # Here, and not above: 18 MiB that an index without an encoder need not cost.
+        import onnxruntime  # noqa: PLC0415
+        from onnxruntime.capi.onnxruntime_pybind11_state import Fail, InvalidGraph, InvalidProtobuf  # noqa: PLC0415
+
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
         options.inter_op_num_threads = 1
