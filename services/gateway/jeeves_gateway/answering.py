@@ -44,7 +44,6 @@ from jeeves_gateway.retrieval import Library
 from jeeves_gateway.scope import outside, outside_text
 from jeeves_gateway.serving import ModelRoom
 from jeeves_gateway.switches import RungSwitch
-from jeeves_gateway.upstream import Upstream
 from jeeves_gateway.writer import AnswerWriter
 from jeeves_shared.contracts.answers import Rung
 from jeeves_shared.contracts.documents import Passage
@@ -60,7 +59,6 @@ class Answerer:
     Args:
         library: the index.
         room: the engines.
-        upstream: client of engines.
         admission: the queue in front of them.
         ladder: the rung at which answers begin.
         switch: the operator's pin.
@@ -77,7 +75,6 @@ class Answerer:
         *,
         library: Library,
         room: ModelRoom,
-        upstream: Upstream,
         admission: Admission,
         ladder: Ladder,
         switch: RungSwitch,
@@ -90,7 +87,6 @@ class Answerer:
     ) -> None:
         self._library = library
         self._room = room
-        self._upstream = upstream
         self._admission = admission
         self._ladder = ladder
         self._switch = switch
@@ -288,10 +284,11 @@ class Answerer:
         first_at = last_at = 0.0
         pieces = 0
         try:
-            async with aclosing(self._upstream.stream(engine.endpoint, messages, sampling)) as stream:
+            async with aclosing(engine.stream(messages, sampling, draft.owner)) as stream:
                 async for piece in stream:
                     if piece.completion_tokens:
                         draft.prompt_tokens, draft.completion_tokens = piece.prompt_tokens, piece.completion_tokens
+                        draft.cached_tokens = piece.cached_tokens
                     draft.finish_reason = piece.finish_reason or draft.finish_reason
                     if not piece.text:
                         continue
