@@ -87,6 +87,10 @@ bench: install-test $(VENV)/peers/bin/python ## Print the figures of this machin
 bench-gateway: install-test ## Measure the gateway beside LiteLLM and nginx, which are fetched (5 minutes).
 	$(BIN)/python tests/bench/gateway_bench.py
 
+.PHONY: bench-engine
+bench-engine: install-test ## Measure the supervised engine beside a bare one and llama_cpp.server (5 minutes).
+	$(BIN)/python tests/bench/engine_bench.py
+
 .PHONY: bench-refusals
 bench-refusals: install-test ## Measure what hostile requests cost the gateway (2 minutes).
 	$(BIN)/python tests/bench/refusal_bench.py

@@ -45,7 +45,7 @@ from jeeves_gateway.scope import outside, outside_text
 from jeeves_gateway.serving import ModelRoom
 from jeeves_gateway.shadow import Shadow
 from jeeves_gateway.switches import RungSwitch
-from jeeves_gateway.upstream import Sampling, Upstream
+from jeeves_gateway.upstream import Sampling
 from jeeves_gateway.writer import AnswerWriter
 from jeeves_shared.contracts.answers import Rung
 from jeeves_shared.contracts.documents import Passage
@@ -61,7 +61,6 @@ class Answerer:
     Args:
         library: the index.
         room: the engines.
-        upstream: client of engines.
         admission: the queue in front of them.
         ladder: the rung at which answers begin.
         switch: the operator's pin.
@@ -78,7 +77,6 @@ class Answerer:
         *,
         library: Library,
         room: ModelRoom,
-        upstream: Upstream,
         admission: Admission,
         ladder: Ladder,
         switch: RungSwitch,
@@ -91,7 +89,6 @@ class Answerer:
     ) -> None:
         self._library = library
         self._room = room
-        self._upstream = upstream
         self._admission = admission
         self._ladder = ladder
         self._switch = switch
@@ -101,7 +98,7 @@ class Answerer:
         self._quote_sources = quote_sources
         self._history_exchanges = history_exchanges
         self._guard = guard or PromptGuard()
-        self._shadow = Shadow(room, upstream, admission, ladder)
+        self._shadow = Shadow(room, admission, ladder)
         self._cache = AnswerCache()
 
     async def answer(self, request: ChatRequest, search: str = "", owner: str = "") -> AsyncGenerator[Event]:
@@ -290,10 +287,11 @@ class Answerer:
         first_at = last_at = 0.0
         pieces = 0
         try:
-            async with aclosing(self._upstream.stream(engine.endpoint, messages, sampling)) as stream:
+            async with aclosing(engine.stream(messages, sampling, draft.owner)) as stream:
                 async for piece in stream:
                     if piece.completion_tokens:
                         draft.prompt_tokens, draft.completion_tokens = piece.prompt_tokens, piece.completion_tokens
+                        draft.cached_tokens = piece.cached_tokens
                     draft.finish_reason = piece.finish_reason or draft.finish_reason
                     if not piece.text:
                         continue

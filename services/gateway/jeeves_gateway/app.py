@@ -172,7 +172,6 @@ def _build_parts(settings: GatewaySettings, open_index: OpenIndex, metrics: Gate
         answerer=Answerer(
             library=library,
             room=room,
-            upstream=upstream,
             admission=admission,
             ladder=ladder,
             switch=switch,

@@ -7,16 +7,17 @@ it is down `ready` is False and the ladder answers without it.
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 from typing import Protocol
 
 from jeeves_gateway.breaker import CircuitBreaker
 from jeeves_gateway.errors import UpstreamFailed
 from jeeves_gateway.metrics import GatewayMetrics
-from jeeves_gateway.upstream import Endpoint, Sampling, Upstream
-from jeeves_shared.contracts.prompts import build_messages
+from jeeves_gateway.slots import Place, SlotBook
+from jeeves_gateway.upstream import Endpoint, Piece, Sampling, Upstream
+from jeeves_shared.contracts.prompts import Message, build_messages
 from jeeves_shared.contracts.requests import ServedModel
 from jeeves_shared.engine.errors import EngineError, EngineNotReady, EngineStartFailed
 from jeeves_shared.engine.process import EngineProcess
@@ -45,9 +46,8 @@ class Engine(Protocol):
     def ready(self) -> bool:
         """Whether it can be asked now."""
 
-    @property
-    def endpoint(self) -> Endpoint:
-        """Where to ask."""
+    def stream(self, messages: Sequence[Message], sampling: Sampling, owner: str) -> AsyncGenerator[Piece]:
+        """Generate for a key, as `Upstream.stream`."""
 
     async def first_start(self, seconds: float) -> None:
         """Wait until the first start has succeeded or failed, at most so long."""
@@ -116,6 +116,7 @@ class LocalEngine:
         self._metrics = metrics
         self._binary = binary
         self._process: EngineProcess | None = None
+        self._slots = SlotBook(spec.slots)
         self._ready = asyncio.Event()
         self._settled = asyncio.Event()
         self._stalls = 0
@@ -136,6 +137,18 @@ class LocalEngine:
         if self._process is None:
             raise EngineNotReady("the engine was not started")
         return _endpoint(self._process)
+
+    async def stream(self, messages: Sequence[Message], sampling: Sampling, owner: str) -> AsyncGenerator[Piece]:
+        """Generate for a key, in a slot of its own for as long as it takes.
+
+        Raises:
+            EngineNotReady: not started.
+            UpstreamFailed: as `Upstream.stream`.
+        """
+        with self._slots.hold(owner, messages) as place:
+            async with aclosing(self._upstream.stream(self.endpoint, messages, sampling, place)) as pieces:
+                async for piece in pieces:
+                    yield piece
 
     @property
     def pid(self) -> int | None:
@@ -196,6 +209,7 @@ class LocalEngine:
         """
         self._process = process = EngineProcess(self._spec, self._binary)
         self._stalls = 0
+        self._slots = SlotBook(self._spec.slots)
         try:
             await process.start()
             await process.wait_ready()
@@ -236,7 +250,7 @@ class LocalEngine:
         """Put the system prompt into each slot: slots do not share a prefix (llama.cpp #22942)."""
         messages = build_messages("What is Jenkins?", [])
         for slot in range(self._spec.slots):
-            await self._upstream.complete(_endpoint(process), messages, Sampling(max_tokens=1), slot)
+            await self._upstream.complete(_endpoint(process), messages, Sampling(max_tokens=1), Place(slot))
 
 
 class ExternalEngine:
@@ -274,6 +288,10 @@ class ExternalEngine:
     async def first_start(self, seconds: float) -> None:
         """Wait until it was asked once whether it is there, at most so long."""
         await _at_most(seconds, self._asked)
+
+    def stream(self, messages: Sequence[Message], sampling: Sampling, owner: str) -> AsyncGenerator[Piece]:
+        """Generate; how its cache keeps keys apart is up to whoever runs it."""
+        return self._upstream.stream(self.endpoint, messages, sampling)
 
     def stalled(self) -> None:
         """Nothing to restart: the breaker does what can be done."""

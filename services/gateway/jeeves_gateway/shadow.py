@@ -13,7 +13,7 @@ from jeeves_gateway.grounding import flaw_of, is_looping, is_refusal
 from jeeves_gateway.ladder import Ladder
 from jeeves_gateway.outcome import Draft
 from jeeves_gateway.serving import ModelRoom
-from jeeves_gateway.upstream import Sampling, Upstream
+from jeeves_gateway.upstream import Sampling
 from jeeves_gateway.writer import AnswerWriter
 from jeeves_shared.contracts.prompts import Message
 
@@ -25,14 +25,12 @@ class Shadow:
 
     Args:
         room: has the candidate, and what is known of it.
-        upstream: client of engines.
         admission: the queue of those who want an answer.
         ladder: under pressure nothing is written along.
     """
 
-    def __init__(self, room: ModelRoom, upstream: Upstream, admission: Admission, ladder: Ladder) -> None:
+    def __init__(self, room: ModelRoom, admission: Admission, ladder: Ladder) -> None:
         self._canary = room.canary
-        self._upstream = upstream
         self._admission = admission
         self._ladder = ladder
         self._task: asyncio.Task[None] | None = None
@@ -52,7 +50,7 @@ class Shadow:
         try:
             async with (
                 engine.leases.hold(),
-                aclosing(self._upstream.stream(engine.endpoint, messages, sampling)) as out,
+                aclosing(engine.stream(messages, sampling, draft.owner)) as out,
             ):
                 async for piece in out:
                     writer.feed(piece.text)

@@ -15,6 +15,7 @@ import aiohttp
 import orjson
 
 from jeeves_gateway.errors import PromptTooLong, UpstreamFailed, UpstreamStalled
+from jeeves_gateway.slots import Place
 from jeeves_shared.contracts.prompts import Message
 
 _CONNECT_SECONDS = 3.0
@@ -65,6 +66,7 @@ class Piece:
     finish_reason: str | None = None
     prompt_tokens: int = 0
     completion_tokens: int = 0
+    cached_tokens: int = 0
     events: int = 1
 
 
@@ -119,7 +121,7 @@ class Upstream:
             self._retrying -= 1
 
     async def stream(
-        self, endpoint: Endpoint, messages: Sequence[Message], sampling: Sampling, slot: int | None = None
+        self, endpoint: Endpoint, messages: Sequence[Message], sampling: Sampling, place: Place | None = None
     ) -> AsyncGenerator[Piece]:
         """Generate. Closing the iterator closes the connection, which frees the engine's slot.
 
@@ -127,14 +129,14 @@ class Upstream:
             endpoint: the engine.
             messages: the whole prompt.
             sampling: how.
-            slot: llama-server's slot; None lets it choose.
+            place: a slot of llama-server; None for engines without.
 
         Raises:
             PromptTooLong: the prompt exceeds the engine's context.
             UpstreamFailed: no connection, an error, or an answer that breaks off.
             UpstreamStalled: silent for too long.
         """
-        body = orjson.dumps(_body(endpoint.model, messages, sampling, slot))
+        body = orjson.dumps(_body(endpoint.model, messages, sampling, place))
         deadline = self._first_token_seconds
         events = _EventReader()
         self._running += 1
@@ -166,14 +168,14 @@ class Upstream:
             raise UpstreamFailed("The engine's answer ended before its end.")
 
     async def complete(
-        self, endpoint: Endpoint, messages: Sequence[Message], sampling: Sampling, slot: int | None = None
+        self, endpoint: Endpoint, messages: Sequence[Message], sampling: Sampling, place: Place | None = None
     ) -> str:
         """Generate and collect the whole text.
 
         Raises:
             UpstreamFailed: as `stream`.
         """
-        return "".join([piece.text async for piece in self.stream(endpoint, messages, sampling, slot)])
+        return "".join([piece.text async for piece in self.stream(endpoint, messages, sampling, place)])
 
     async def answers(self, endpoint: Endpoint) -> bool:
         """Whether an external engine lists its models within a few seconds."""
@@ -185,7 +187,7 @@ class Upstream:
             return False
 
 
-def _body(model: str, messages: Sequence[Message], sampling: Sampling, slot: int | None) -> dict[str, Any]:
+def _body(model: str, messages: Sequence[Message], sampling: Sampling, place: Place | None) -> dict[str, Any]:
     body: dict[str, Any] = {
         "model": model,
         "messages": list(messages),
@@ -194,9 +196,13 @@ def _body(model: str, messages: Sequence[Message], sampling: Sampling, slot: int
         "max_tokens": sampling.max_tokens,
         "temperature": sampling.temperature,
     }
-    for name, value in (("top_p", sampling.top_p), ("seed", sampling.seed), ("id_slot", slot)):
+    for name, value in (("top_p", sampling.top_p), ("seed", sampling.seed)):
         if value is not None:
             body[name] = value
+    if place is not None:
+        body["cache_prompt"] = place.reuse
+        if place.slot is not None:
+            body["id_slot"] = place.slot
     if sampling.stop:
         body["stop"] = list(sampling.stop)
     return body
@@ -218,7 +224,7 @@ class _EventReader:
         """What a block of bytes adds; None if nothing. What came before a fault is kept, the fault in `failure`."""
         texts: list[str] = []
         reason: str | None = None
-        counts = (0, 0)
+        counts = (0, 0, 0)
         seen = False
         try:
             for data in self._data(block):
@@ -250,8 +256,8 @@ class _EventReader:
                 raise UpstreamFailed("The engine reported an error in its stream.")
 
 
-def _event(data: bytes) -> tuple[str, str | None, tuple[int, int] | None]:
-    """Text, why it ended, and the counts of prompt and answer, as far as an event has them."""
+def _event(data: bytes) -> tuple[str, str | None, tuple[int, int, int] | None]:
+    """Text, why it ended, and the counts of prompt, answer and reused prompt, as far as an event has them."""
     event = orjson.loads(data)
     if not isinstance(event, dict) or "error" in event:
         raise UpstreamFailed("The engine reported an error in its stream.")
@@ -260,8 +266,13 @@ def _event(data: bytes) -> tuple[str, str | None, tuple[int, int] | None]:
     return (
         (choice.get("delta") or {}).get("content") or "",
         choice.get("finish_reason"),
-        (int(usage.get("prompt_tokens") or 0), int(usage.get("completion_tokens") or 0)) if usage else None,
+        _counts(usage) if usage else None,
     )
+
+
+def _counts(usage: Mapping[str, Any]) -> tuple[int, int, int]:
+    cached = (usage.get("prompt_tokens_details") or {}).get("cached_tokens")
+    return int(usage.get("prompt_tokens") or 0), int(usage.get("completion_tokens") or 0), int(cached or 0)
 
 
 def _refused(status: int, body: str) -> UpstreamFailed:
