@@ -14,6 +14,7 @@
 | `tuning`, `loading`, `objectives`, `loss`, `checkpoints` | the training itself | job |
 | `gradient_check`, `progress`, `speed` | what is checked before it, and told about it | job |
 | `ranks`, `standalone` | a training in several processes; without the service | own |
+| `tracking` | tells an MLflow server what was trained and what is champion | both |
 | `lineage` | the weights that a stage starts from | job |
 | `merging`, `kept`, `conversion`, `gguf_files` | adapter into weights, weights into GGUF, names and metadata | job |
 | `importance`, `importance_file` | how much each input of a weight matters, for types of few bits | job |

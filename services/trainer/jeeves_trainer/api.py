@@ -1,10 +1,11 @@
 """Routes of model versions and evaluation reports."""
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Header, Query, Request, Response
+from fastapi import APIRouter, BackgroundTasks, Header, Query, Request, Response
 from fastapi.responses import HTMLResponse
 
 from jeeves_shared.artifacts import ArtifactStore
@@ -20,12 +21,13 @@ Actor = Annotated[str | None, Header(alias="x-jeeves-actor", max_length=120)]
 """Who asks, for the audit trail; the caller's address where the header is missing."""
 
 
-def models_router(registry: ModelRegistry, store: ArtifactStore) -> APIRouter:
+def models_router(registry: ModelRegistry, store: ArtifactStore, on_change: Callable[[], None]) -> APIRouter:
     """Routes below `/v1/models`.
 
     Args:
         registry: of this installation.
         store: holds the evaluation reports.
+        on_change: called after an alias has changed and the answer is sent.
     """
     router = APIRouter(prefix="/v1/models", tags=["models"])
 
@@ -49,11 +51,17 @@ def models_router(registry: ModelRegistry, store: ArtifactStore) -> APIRouter:
         return HTMLResponse(card_html(parts), headers={"Content-Security-Policy": CONTENT_SECURITY_POLICY})
 
     @router.post("/rollback", summary="Make the previous champion the champion again")
-    def rollback(request: Request, body: RollbackRequest | None = None, actor: Actor = None) -> RegisteredModel:
-        return registry.rollback(_who(request, actor), body.reason if body else "")
+    def rollback(
+        request: Request, after: BackgroundTasks, body: RollbackRequest | None = None, actor: Actor = None
+    ) -> RegisteredModel:
+        champion = registry.rollback(_who(request, actor), body.reason if body else "")
+        after.add_task(on_change)
+        return champion
 
     @router.post("/{model_id}/promote", summary="Make a version the champion; needs a report that passed its gate")
-    def promote(request: Request, model_id: str, body: PromotionRequest, actor: Actor = None) -> RegisteredModel:
+    def promote(
+        request: Request, after: BackgroundTasks, model_id: str, body: PromotionRequest, actor: Actor = None
+    ) -> RegisteredModel:
         registry.get(model_id)
         report = store.get_manifest(EvaluationReport, "evaluation", body.evaluation_id)
         if report.model_id != model_id:
@@ -61,7 +69,9 @@ def models_router(registry: ModelRegistry, store: ArtifactStore) -> APIRouter:
         if not report.passed:
             reasons = tuple(condition.reason for condition in report.gate if not condition.passed)
             raise Conflict(f"The gate refused {model_id}: {'; '.join(reasons)}", reasons)
-        return registry.promote(model_id, _who(request, actor), body.reason or f"gate passed in {report.id}")
+        champion = registry.promote(model_id, _who(request, actor), body.reason or f"gate passed in {report.id}")
+        after.add_task(on_change)
+        return champion
 
     return router
 

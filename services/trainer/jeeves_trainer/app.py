@@ -1,8 +1,10 @@
 """The HTTP process of the trainer. Light: torch and its family are imported in the jobs' processes only."""
 
+import logging
 from collections.abc import Sequence
 
 from fastapi import APIRouter, FastAPI
+from prometheus_client import Counter
 
 from jeeves_shared.contracts.requests import EvaluationRequest, ExamRequest, QuantizationRequest, TrainingRequest
 from jeeves_shared.jobs.service import JobServiceParts, create_job_service
@@ -12,6 +14,9 @@ from jeeves_shared.service import run_service
 from jeeves_trainer.api import models_router, reports_router
 from jeeves_trainer.registry import ModelRegistry
 from jeeves_trainer.settings import TrainerSettings
+from jeeves_trainer.tracking import tell
+
+logger = logging.getLogger(__name__)
 
 NAME = "trainer"
 TRAININGS = JobKind("trainings", "jeeves_trainer.trainings:train", reuse="always")
@@ -30,7 +35,20 @@ def create_app(settings: TrainerSettings) -> FastAPI:
     registry = ModelRegistry(open_database(settings.database(NAME)))
 
     def routers(parts: JobServiceParts) -> Sequence[APIRouter]:
-        return (models_router(registry, parts.store), reports_router(parts.store))
+        failures = Counter(
+            "jeeves_trainer_mlflow_failures_total",
+            "Changes of aliases that MLflow was not told.",
+            registry=parts.registry,
+        )
+
+        def complain(line: str) -> None:
+            failures.inc()
+            logger.warning(line)
+
+        def on_change() -> None:
+            tell(lambda mlflow: mlflow.record_models(registry.models()), complain)
+
+        return (models_router(registry, parts.store, on_change), reports_router(parts.store))
 
     return create_job_service(
         NAME,

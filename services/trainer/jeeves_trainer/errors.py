@@ -13,6 +13,7 @@ TrainerError                     below JeevesError
 ├── QuantizationFailed           llama.cpp's quantizer refused the file or the type
 ├── ArchitectureMismatch         a file is of another architecture than its training
 ├── RoundTripFailed              a quantized file differs too much from BF16
+├── TrackingFailed               the MLflow server was not told
 └── EvaluationFailed             a file cannot be judged: the engine did not answer, or there is nothing to ask
 """
 
@@ -107,6 +108,13 @@ class ArchitectureMismatch(TrainerError):
     code = "architecture-mismatch"
     title = "Architecture differs"
     status = 422
+
+
+class TrackingFailed(TrainerError):
+    """The MLflow server was not told; said in the log, and raised no further."""
+
+    code = "tracking-failed"
+    title = "MLflow did not answer"
 
 
 class RoundTripFailed(TrainerError):

@@ -18,6 +18,7 @@ from jeeves_trainer.libllama import quantization_types, quantize_file
 from jeeves_trainer.registry import ModelRegistry
 from jeeves_trainer.round_trip import Reference, check_bounds, read_probes
 from jeeves_trainer.settings import job_threads
+from jeeves_trainer.tracking import tell
 
 ACTOR = "trainer"
 
@@ -47,6 +48,7 @@ def quantize(context: JobContext, request: dict[str, Any]) -> ModelManifest:
     if known:
         context.log(f"{identity} is there already: nothing to quantize")
         registry.register(known, ACTOR, reason)
+        tell(lambda mlflow: mlflow.record_models(registry.models()), context.log)
         return known
     unknown = [name for name in body.quantizations if name not in quantization_types()]
     if unknown:
@@ -54,6 +56,7 @@ def quantize(context: JobContext, request: dict[str, Any]) -> ModelManifest:
     manifest = _quantize_all(context, body, identity, registry.reserve(identity, body.training.model_name))
     context.store.put_manifest(manifest)
     registry.register(manifest, ACTOR, reason)
+    tell(lambda mlflow: mlflow.record_models(registry.models()), context.log)
     return manifest
 
 

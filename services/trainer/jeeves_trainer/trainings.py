@@ -1,5 +1,6 @@
 """The job `trainings`: a recipe and a data set become an adapter and merged weights as BF16 GGUF."""
 
+import json
 import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ from jeeves_shared.jobs.worker import JobContext
 from jeeves_trainer.base_models import LocatedModel, locate
 from jeeves_trainer.ranks import launch
 from jeeves_trainer.stages import stage_rows
+from jeeves_trainer.tracking import tell
 
 if TYPE_CHECKING:
     from jeeves_trainer.training_run import TrainingRun
@@ -41,13 +43,25 @@ def train(context: JobContext, request: dict[str, Any]) -> TrainingManifest:
     known = context.store.find_manifest(TrainingManifest, "training", identity)
     if known:
         context.log(f"{identity} is there already: nothing to train")
+        _tell_mlflow(context, body, known)
         return known
+    manifest = _run(context, body, identity)
+    _tell_mlflow(context, body, manifest)
+    return manifest
+
+
+def _run(context: JobContext, body: TrainingRequest, identity: str) -> TrainingManifest:
     if body.recipe.processes > 1:
         import torch  # noqa: PLC0415 - seconds, only now
 
         return launch(context, body, identity, gpus=torch.cuda.device_count())
     run = prepare_run(context, body)
     return run.finish(run.tune())
+
+
+def _tell_mlflow(context: JobContext, body: TrainingRequest, manifest: TrainingManifest) -> None:
+    curve = [json.loads(line) for line in context.store.read_bytes(manifest.curve).splitlines()]
+    tell(lambda mlflow: mlflow.record_training(manifest, body.recipe, curve), context.log)
 
 
 def run_share(context: JobContext, body: TrainingRequest, *, first: bool) -> None:
