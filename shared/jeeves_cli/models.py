@@ -91,6 +91,9 @@ def evaluate(
         list[str] | None, typer.Option("--at-least", help="KIND.METRIC=SHARE; exit 3 if the suite stays below.")
     ] = None,
     parallel: Annotated[int, typer.Option(min=1, max=64, help="Cases of a suite at the same time.")] = 1,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Ask only the cases that the suite's report at --out has no answer to.")
+    ] = False,
     judge: Annotated[str, typer.Option(help="OpenAI-compatible address of a judge model, with --judge-labels.")] = "",
     judge_model: Annotated[str, typer.Option(help="Its name there.")] = "judge",
     judge_labels: Annotated[Path | None, typer.Option(help="JSONL: question, reference, answer, right.")] = None,
@@ -110,6 +113,7 @@ def evaluate(
             out=out,
             as_json=as_json,
             parallel=parallel,
+            resume=resume,
             judge=JudgeOptions(judge, judge_model, judge_labels) if judge_labels else None,
         )
     if model is None or dataset is None:

@@ -100,6 +100,30 @@ async def test_both_forms_hold_what_is_known(tmp_path, store, training, make_mod
     assert curve_svg(CURVE) in page
 
 
+async def test_a_card_compares_quantizations_on_the_same_samples(tmp_path, store, make_model, make_report):
+    small = make_report(store, "model-1", passed=True)
+    large = store.put_bytes(b"a larger file", "tiny-BF16.gguf")
+    other = {"id": "evaluation-BF16", "quantization": "BF16", "file": large}
+    store.put_manifest(small.model_copy(update=other))
+    found = await cards(tmp_path, make_model())
+    assert "## Before and after quantization" in found["markdown"].text
+    assert "|  | samples | base BF16 | tuned BF16 | base Q8_0 | tuned Q8_0 |" in found["markdown"].text
+    assert "<h2>Before and after quantization</h2>" in found["html"].text
+    # On other samples figures say nothing of each other.
+    store.put_manifest(
+        small.model_copy(
+            update={
+                **other,
+                "id": "evaluation-0",
+                "evaluation_sha256": "1" * 64,
+                "created_at": datetime(2027, 1, 1, tzinfo=UTC),
+            }
+        )
+    )
+    again = await cards(tmp_path, make_model())
+    assert "Before and after" not in again["markdown"].text
+
+
 async def test_a_version_whose_training_is_gone_has_a_card(tmp_path, store, make_model):
     found = await cards(tmp_path, make_model())
     assert [response.status_code for response in found.values()] == [200, 200]

@@ -8,11 +8,12 @@ from rich.table import Table
 
 from jeeves_cli.client import ServiceClient
 from jeeves_cli.display import ConsoleDisplay, Display, make_display
-from jeeves_cli.exits import Exit
+from jeeves_cli.exits import CommandError, Exit
+from jeeves_cli.manifest_files import read_manifest
 from jeeves_cli.suites.asking import SuiteGateway
 from jeeves_cli.suites.cases import read_suites
 from jeeves_cli.suites.judge import JudgeModel, calibrate, read_labels
-from jeeves_cli.suites.running import Judged, parse_bound, run_suites
+from jeeves_cli.suites.running import NOT_ASKED, Judged, answered_rows, parse_bound, run_suites
 from jeeves_shared.artifacts import write_atomic
 from jeeves_shared.contracts.jobs import JobProgress
 from jeeves_shared.contracts.suites import SuiteReport
@@ -43,6 +44,7 @@ def evaluate_suites(
     out: Path | None,
     as_json: bool,
     parallel: int = 1,
+    resume: bool = False,
     judge: JudgeOptions | None = None,
 ) -> Exit:
     """Run suites and report.
@@ -54,16 +56,21 @@ def evaluate_suites(
         out: file for the report.
         as_json: the report on standard output, nothing else.
         parallel: cases at the same time, at least 1.
+        resume: ask only what the report at `out` has no answer to.
         judge: calibrated before anything is asked.
 
     Returns:
-        `OK`; `FAILED` if a case could not be asked; `GATE_REFUSED` if a bound is missed.
+        `OK`; `FAILED` if a case could not be asked; `GATE_REFUSED` if a bound is missed; `INTERRUPTED`.
 
     Raises:
         CommandError: mistakes in the suite, a missing log, or the gateway is away.
     """
     bounds = [parse_bound(text) for text in at_least]
     suites = read_suites(paths)
+    if resume and out is None:
+        raise CommandError("--resume goes on with the report at --out: name it.", Exit.USAGE)
+    earlier = read_manifest(SuiteReport, out) if resume and out is not None and out.is_file() else None
+    answered = answered_rows(earlier, suites) if earlier else {}
     display = make_display(as_json)
     judged = _calibrated(judge, display) if judge else None
     gateway = SuiteGateway(ServiceClient("gateway"))
@@ -74,7 +81,14 @@ def evaluate_suites(
                 stage.progress(JobProgress(fraction=done / of, message=f"case {done + 1} of {of}"))
 
             report = run_suites(
-                suites, gateway, base=base, bounds=bounds, parallel=parallel, on_case=tell, judged=judged
+                suites,
+                gateway,
+                base=base,
+                bounds=bounds,
+                parallel=parallel,
+                on_case=tell,
+                judged=judged,
+                answered=answered,
             )
             stage.done(f"{len(report.rows)} cases, model {', '.join(report.models) or 'none'}")
     finally:
@@ -106,6 +120,8 @@ def _calibrated(options: JudgeOptions, display: Display) -> Judged:
 
 def exit_code(report: SuiteReport) -> Exit:
     """How the command ends."""
+    if any(row.error == NOT_ASKED for row in report.rows):
+        return Exit.INTERRUPTED
     if report.missed_bounds:
         return Exit.GATE_REFUSED
     return Exit.FAILED if any(row.error for row in report.rows) else Exit.OK

@@ -1,12 +1,12 @@
 """A suite from its files to its report."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from jeeves_cli.exits import CommandError, Exit
+from jeeves_cli.exits import CommandError, Exit, Terminated
 from jeeves_cli.suites.asking import Reply, SuiteGateway
 from jeeves_cli.suites.cases import LoadedCase, LoadedSuites
 from jeeves_cli.suites.figures import RESAMPLES, SEED, group_figures, missed_bounds
@@ -32,6 +32,7 @@ from jeeves_shared.contracts.suites import (
 from jeeves_shared.measures.similarity import Similarity, load_similarity
 
 Bound = tuple[str, str, float]
+NOT_ASKED = "not asked: the command was interrupted"
 LOG_BYTES_MAX = 50 * 1024 * 1024
 
 
@@ -73,8 +74,9 @@ def run_suites(
     parallel: int,
     on_case: Callable[[int, int], None],
     judged: Judged | None = None,
+    answered: Mapping[int, SuiteRow] | None = None,
 ) -> SuiteReport:
-    """Ask every case and score it.
+    """Ask every case and score it. Interrupted after the first answer, it reports what there is.
 
     Args:
         suites: validated.
@@ -84,19 +86,28 @@ def run_suites(
         parallel: cases at the same time, at least 1.
         on_case: told how many of how many cases are done.
         judged: a calibrated judge; None: no figure `judge`.
+        answered: from `answered_rows`: by their place, cases that are not asked again.
 
     Raises:
         CommandError: a log is missing, before anything is asked; the gateway is away.
     """
     has_logs = _check_logs(suites.cases, base)
-    asked = list(zip(suites.cases, _ask_all(suites.cases, gateway, base, parallel, on_case), strict=True))
+    kept = answered or {}
+    open_cases = [(number, loaded) for number, loaded in enumerate(suites.cases) if number not in kept]
+    replies = _ask_all([loaded for _, loaded in open_cases], gateway, base, parallel, on_case) if open_cases else []
     similarity = load_similarity()
-    addresses = _addresses([reply for _, reply in asked])
-    rows = tuple(_row(loaded, reply, addresses, similarity) for loaded, reply in asked)
+    addresses = _addresses(replies)
+    new = {
+        number: _row(loaded, reply, addresses, similarity)
+        for (number, loaded), reply in zip(open_cases, replies, strict=True)
+    }
+    rows = tuple(kept.get(number) or new[number] for number in range(len(suites.cases)))
     if judged is not None and judged.figures.counts:
-        rows = tuple(_judged(row, loaded, judged.model) for row, (loaded, _) in zip(rows, asked, strict=True))
+        rows = tuple(_judged(row, loaded, judged.model) for row, loaded in zip(rows, suites.cases, strict=True))
     groups = group_figures(rows)
     notes = list(suites.notes)
+    if kept:
+        notes.append(f"{len(kept)} case(s) were answered before and not asked again")
     if has_logs and not gateway.can_diagnose:
         notes.append("the gateway has no /v1/diagnose: logs were asked as chat questions with their telling lines")
     if judged is not None and not judged.figures.counts:
@@ -134,12 +145,34 @@ def _ask_all(
             for future in as_completed(waiting):
                 on_case(len(replies), len(cases))
                 replies[waiting[future]] = future.result()
-        except BaseException:
-            # Ctrl-C and the like: what is asked now may end, the rest is not begun.
+        except BaseException as exc:
+            # What is asked now may end, the rest is not begun.
             pool.shutdown(wait=False, cancel_futures=True)
             gateway.close()
-            raise
-    return [replies[number] for number in range(len(cases))]
+            if not isinstance(exc, KeyboardInterrupt | Terminated):
+                raise
+    return [replies.get(number, Reply(error=NOT_ASKED)) for number in range(len(cases))]
+
+
+def answered_rows(report: SuiteReport, suites: LoadedSuites) -> dict[int, SuiteRow]:
+    """Cases of an earlier report that need not be asked again, by their place: all that have an answer.
+
+    Raises:
+        CommandError: the report is on other files, or on these in another order.
+    """
+    now = [(loaded.kind, loaded.case.id, _question(loaded)) for loaded in suites.cases]
+    then = [(row.kind, row.id, row.question) for row in report.rows]
+    if report.suites != suites.sha256 or then != now:
+        raise CommandError(
+            "The report to resume is on other files, or they were changed since: run the suite without --resume.",
+            Exit.USAGE,
+        )
+    return {number: row for number, row in enumerate(report.rows) if not row.error}
+
+
+def _question(loaded: LoadedCase) -> str:
+    case = loaded.case
+    return case.prompt if isinstance(case, AbuseCase) else str(getattr(case, "question", ""))
 
 
 def _check_logs(cases: Sequence[LoadedCase], base: Path | None) -> bool:
@@ -196,7 +229,7 @@ def _row(loaded: LoadedCase, reply: Reply, addresses: dict[str, str], similarity
         id=case.id,
         kind=loaded.kind,
         category=getattr(case, "category", "") or getattr(case, "kind", ""),
-        question=case.prompt if isinstance(case, AbuseCase) else str(getattr(case, "question", "")),
+        question=_question(loaded),
         answer=f"{reply.text}\n{reply.quoted}".strip(),
         rung=reply.rung,
         model=reply.model,
@@ -218,7 +251,7 @@ def _reference(loaded: LoadedCase) -> str:
 
 def _judged(row: SuiteRow, loaded: LoadedCase, judge: JudgeModel) -> SuiteRow:
     reference = _reference(loaded)
-    if row.error or not reference:
+    if row.error or not reference or "judge" in row.scores:
         return row
     verdict = judge.is_right(row.question, reference, row.answer)
     if verdict is None:
