@@ -104,11 +104,21 @@ def compare_indexes(before: Path, after: Path) -> None:
     apart = (one["vectors"][places] != other["vectors"][places_after]).any(axis=1).sum()
     print(f"  static vectors of {len(common)} common sections that differ: {apart} (words weigh by their counts)")
     if "sentence_rows" in one and "sentence_rows" in other:
-        rows, rows_after = one["sentence_rows"][places], other["sentence_rows"][places_after]
-        both = (rows >= 0) & (rows_after >= 0)
-        differ = (one["sentence_vectors"][rows[both]] != other["sentence_vectors"][rows_after[both]]).any(axis=1).sum()
-        print(f"  sentence vectors of {both.sum()} common sections that differ: {differ}; ", end="")
-        print(f"encoded before or after only: {((rows >= 0) != (rows_after >= 0)).sum()}")
+        pairs = [(parts(one, place), parts(other, after)) for place, after in common]
+        both = [(mine, theirs) for mine, theirs in pairs if len(mine) and len(theirs)]
+        differ = sum(not np.array_equal(mine, theirs) for mine, theirs in both)
+        print(f"  sentence vectors of {len(both)} common sections that differ: {differ}; ", end="")
+        print(f"encoded before or after only: {sum(bool(len(mine)) != bool(len(theirs)) for mine, theirs in pairs)}")
+
+
+def parts(arrays: dict[str, Any], place: int) -> Any:
+    """Sentence vectors of a section; none if it has none."""
+    start = arrays["sentence_rows"][place]
+    if start < 0:
+        return arrays["sentence_vectors"][:0]
+    following = arrays["sentence_rows"][place + 1 :]
+    known = following[following >= 0]
+    return arrays["sentence_vectors"][start : known[0] if len(known) else None]
 
 
 def main() -> None:

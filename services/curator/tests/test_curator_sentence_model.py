@@ -13,6 +13,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from jeeves_curator import sentence_model as model_of
 from jeeves_shared.contracts.documents import Passage
 from jeeves_shared.search import IndexUnusable, SearchIndex, Section, build_index
+from jeeves_shared.search.builder import embedded_parts
 from jeeves_shared.search.sentences import STAND_IN, TOKENS_MAX, SentenceEncoder, SentenceModel
 
 WORDS = ["[PAD]", "[CLS]", "[SEP]", "[UNK]"]
@@ -141,6 +142,22 @@ def test_an_index_carries_its_encoder(small: tuple[SentenceModel, dict[str, Any]
         cosine = max(0.0, float(encoder.embed(["stop build"])[0] @ encoder.embed([text])[0]))
         assert hit.sentence == pytest.approx(cosine, abs=2e-3)  # Vectors are stored in half precision.
     assert {hit.sentence for hit in bare} == {0.0}
+
+
+def test_a_long_section_is_near_by_its_beginning_and_its_best_part(
+    small: tuple[SentenceModel, dict[str, Any]], tmp_path: Path
+) -> None:
+    long = section(0, f"{'backup copy home ' * 30}{'secret agent label ' * 20}")
+    parts = embedded_parts(long)
+    assert len(parts) == 5
+    assert all(part.startswith("Page 0 › Text\n") for part in parts)
+    others = [section(1, "abort build"), section(2, "stop " * 100)]
+    build_index([long, *others], tmp_path / "index.sqlite", sentence_model=small[0])
+    encoder = SentenceEncoder(small[0])
+    hits = {hit.passage.section_id: hit for hit in SearchIndex.open(tmp_path / "index.sqlite").search("secret agent")}
+    cosines = encoder.embed(parts) @ encoder.embed(["secret agent"])[0]
+    assert cosines.argmax() > 0
+    assert hits["s0"].sentence == pytest.approx((cosines[0] + 2 * cosines.max()) / 3, abs=2e-3)
 
 
 def test_the_likeliest_material_is_encoded_first(small: tuple[SentenceModel, dict[str, Any]], tmp_path: Path) -> None:

@@ -35,6 +35,9 @@ SENTENCES_MAX = 4_000
 """Sections that the sentence encoder sees, 3 ms each on one core: of the likeliest material first, and there the first
 ones of every page. The others are found by what the rest of the ranking says of them."""
 
+_PART_WORDS, _PART_STRIDE_WORDS, _PART_WORDS_MIN = 42, 30, 10
+"""What fits the encoder's 64 tokens with the headings; parts overlap, so that no sentence is cut in all of them."""
+
 _BATCH_SECTIONS = 256
 _LINK = re.compile(r"!?\[([^\[\]]*)\]\([^()\s]*(?:\s\"[^\"]*\")?\)")
 _TAG = re.compile(
@@ -203,19 +206,22 @@ def _likeliest(sections: Sequence[Section], count: int) -> list[int]:
     return sorted(position for *_, position in sorted(order)[:count])
 
 
+def embedded_parts(item: Section) -> list[str]:
+    """What of a section the sentence encoder sees: its beginning, then part after part, each under its headings."""
+    headings, body = " › ".join(item.heading_path), searchable_text(item.passage.text)
+    words = body.split()
+    starts = range(_PART_STRIDE_WORDS, len(words) - _PART_WORDS_MIN, _PART_STRIDE_WORDS)
+    return [f"{headings}\n{text}" for text in (body, *(" ".join(words[at : at + _PART_WORDS]) for at in starts))]
+
+
 def _sentence_vectors(
     sections: Sequence[Section], chosen: Sequence[int], model: SentenceModel, progress: Callable[[float], None]
 ) -> dict[str, Array]:
+    parts = [embedded_parts(sections[position]) for position in chosen]
     encoder = SentenceEncoder(model, threads=len(os.sched_getaffinity(0)))
-    vectors = encoder.embed(
-        [
-            f"{' › '.join(item.heading_path)}\n{searchable_text(item.passage.text)}"
-            for item in (sections[position] for position in chosen)
-        ],
-        progress,
-    )
+    vectors = encoder.embed([text for texts in parts for text in texts], progress)
     rows = np.full(len(sections), -1, dtype="<i4")
-    rows[chosen] = np.arange(len(chosen))
+    rows[chosen] = np.cumsum([0, *(len(texts) for texts in parts[:-1])])
     return {
         "sentence_graph": np.frombuffer(model.graph, dtype=np.uint8),
         "sentence_rows": rows,

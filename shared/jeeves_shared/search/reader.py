@@ -5,7 +5,7 @@ A section's score is the weighted sum of seven figures, each in [0, 1], divided 
 | figure | what it is good at | weight |
 |---|---|---|
 | cosine of the static embeddings | other words for the same thing | 1 |
-| cosine of the sentence encoder, if the index carries one | what a question means as a whole | 1 |
+| cosine of the sentence encoder, if the index carries one: beginning and best part | what is meant as a whole | 1.5 |
 | BM25 over title, headings, body, parts of identifiers; as a share of the best section's | exact words | 0.25 |
 | BM25 of the whole page; as a share of the best page's | a question whose words are spread over a page | 0.45 |
 | coverage: IDF-weighted share of the question's terms | many of the words before one of them often | 0.4 |
@@ -39,7 +39,7 @@ from jeeves_shared.search.tokens import content_tokens, identifiers, tokens
 from jeeves_shared.search.vectors import Positions, SectionVectors, Vector, top
 
 WEIGHT_SIMILARITY = 1.0
-WEIGHT_SENTENCE = 1.0
+WEIGHT_SENTENCE = 1.5
 WEIGHT_LEXICAL = 0.25
 WEIGHT_PAGE = 0.45
 WEIGHT_COVERAGE = 0.4
@@ -67,7 +67,8 @@ class Hit:
         prior: of the material, in [0, 1].
         lexical: BM25 as a share of what the question's terms can reach at most, in [0, 1]; compares across questions.
         similarity: cosine of the static embeddings, in [-1, 1]; compares across questions.
-        sentence: cosine of the sentence encoder, in [0, 1]; from `similarity` where the section has no such
+        sentence: cosine of the sentence encoder, a third of the section's beginning and two thirds of its best part, in
+            [0, 1]; from `similarity` where the section has no such
             vector, 0 in an index without an encoder.
         coverage: IDF-weighted share of the question's content terms that occur in the section's text or titles.
         passage: the section.
@@ -274,8 +275,8 @@ class SearchIndex:
         """All candidates, best first."""
         vector: Vector = self._embedder.embed([question], self._token_weights)[0]
         lexical, pages = self._lexicon.section_scores(asked), self._lexicon.page_scores(asked)
-        meaning, alike = self._sentences.nearest(question, CANDIDATES)
-        near = self._vectors.nearest(vector, CANDIDATES)
+        meaning = self._sentences.ask(question)
+        near, alike = self._vectors.nearest(vector, CANDIDATES), self._sentences.nearest(meaning, CANDIDATES)
         positions = np.unique(np.concatenate([top(lexical, CANDIDATES), near, alike])).astype(np.intp)
         similarity = self._vectors.similarity(vector, positions)
         sentence = self._sentences.similarity(meaning, positions, similarity)

@@ -11,7 +11,7 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 
 COLUMN_WEIGHTS = (3.0, 3.0, 1.0, 0.5)
 """Term frequency weights of title, headings, body and parts of compounds; flat between 2 and 4."""

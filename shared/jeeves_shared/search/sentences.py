@@ -3,8 +3,8 @@
 The index holds the model's file, so what embedded its sections also embeds its questions, and a gateway that opens it
 needs no model of its own. The files run no code of their own: standard operators only, no outside data.
 
-Long texts are cut: the headings and the first words of a section say what it is about, and twice the length brings
-nothing (ADR 0014).
+Long texts are cut, so a section has several vectors: one of its headings and first words, which say what it is about,
+and one of each further part under the same headings (ADR 0014).
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -121,33 +121,43 @@ class SectionSentences:
             graph, tokenizer = (arrays[f"sentence_{part}"].tobytes() for part in ("graph", "tokenizer"))
             self._encoder = SentenceEncoder(SentenceModel(name, graph, tokenizer))
             self._vectors = arrays["sentence_vectors"].astype(np.float32)
-            self._rows = arrays["sentence_rows"]
-            self._positions = np.flatnonzero(self._rows >= 0)
+            self._positions = np.flatnonzero(arrays["sentence_rows"] >= 0)
+            self._starts = arrays["sentence_rows"][self._positions].astype(np.intp)
 
-    def nearest(self, question: str, count: int) -> tuple[Vector, Positions]:
-        """A question's vector (empty without an encoder), and the sections nearest to it.
+    def ask(self, question: str) -> Vector:
+        """How near a question is to each section that has vectors, in [0, 1]; empty without an encoder.
+
+        A third is the section's beginning, which says what it is about; two thirds are the best of all its parts.
 
         Args:
             question: as a person typed it.
-            count: at most so many.
         """
         if self._encoder is None:
-            return np.zeros(0, dtype=np.float32), np.zeros(0, dtype=np.intp)
-        vector: Vector = self._encoder.embed([question])[0]
-        return vector, self._positions[top(np.vecdot(self._vectors, vector), count)]
+            return np.zeros(0, dtype=np.float32)
+        cosines = np.vecdot(self._vectors, self._encoder.embed([question])[0])
+        near: Vector = np.maximum((cosines[self._starts] + 2 * np.maximum.reduceat(cosines, self._starts)) / 3, 0)
+        return near
 
-    def similarity(self, vector: Vector, positions: Positions, static: Vector) -> Vector:
-        """Cosines of a question and some sections, at least 0.
+    def nearest(self, near: Vector, count: int) -> Positions:
+        """The nearest sections.
 
         Args:
-            vector: of the question, from `nearest`; all are 0 without one.
+            near: from `ask`.
+            count: at most so many.
+        """
+        return self._positions[top(near, count)] if len(near) else np.zeros(0, dtype=np.intp)
+
+    def similarity(self, near: Vector, positions: Positions, static: Vector) -> Vector:
+        """How near some sections are, in [0, 1].
+
+        Args:
+            near: from `ask`; all are 0 without an encoder.
             positions: of the sections.
             static: their cosines by the static embeddings, which stand in for what is missing.
         """
-        if not len(vector):
+        if not len(near):
             return np.zeros(len(positions), dtype=np.float32)
-        cosines = STAND_IN * static
-        rows = self._rows[positions]
-        cosines[rows >= 0] = np.vecdot(self._vectors[rows[rows >= 0]], vector)
-        kept: Vector = np.maximum(cosines, 0)
+        places = np.minimum(np.searchsorted(self._positions, positions), len(near) - 1)
+        known = self._positions[places] == positions
+        kept: Vector = np.where(known, near[places], np.maximum(STAND_IN * static, 0)).astype(np.float32)
         return kept
