@@ -68,10 +68,10 @@ fix: install-test ## Mend what the tools can mend.
 	$(BIN)/ruff check --fix $(CODE)
 	$(BIN)/ruff format $(CODE)
 
-# datatrove, to compare with, in an environment of its own: it needs an older xxhash than we do.
+# datatrove's own steps, to compare with, in an environment of their own: they need an older xxhash than we do.
 $(VENV)/peers/bin/python:
 	@$(PYTHON) -m venv $(VENV)/peers
-	@$(VENV)/peers/bin/pip install -q "datatrove[io,processing]==0.8.0" "xxhash<4" "./shared[search]" ./services/curator
+	@$(VENV)/peers/bin/pip install -q "datatrove[io,processing]==0.10.1" "xxhash<4" "./shared[search]" ./services/curator
 
 .PHONY: bench
 bench: install-test $(VENV)/peers/bin/python ## Print the figures of this machine.
