@@ -79,7 +79,9 @@ async def burst(server: Server, number: int, chats: int, tokens: int) -> Burst:
         used = [event["usage"]["completion_tokens"] for event in events if event.get("usage")]
         written += used[-1] if used else len(spoken)
         firsts.append(reply.events_at[min(spoken[0] if spoken else 0, len(reply.events_at) - 1)] - started)
-    return Burst(written / took, statistics.median(firsts) if firsts else float("nan"), failed)
+    found = Burst(written / took, statistics.median(firsts) if firsts else float("nan"), failed)
+    sys.stderr.write(f"{server.name}: {chats} chats, {written} tokens in {took:.1f} s, {found}\n")
+    return found
 
 
 def gateway(slots: int, folder: Path) -> Server:
