@@ -43,11 +43,13 @@ def write_metadata(source: Path, target: Path, values: Mapping[str, str]) -> Non
 
     Raises:
         StorageFull: no space left.
+        GgufUnreadable: no readable GGUF file.
     """
+    architecture = read_gguf(source).architecture  # first: its errors are typed
     reader = gguf.GGUFReader(source, "r")
     details = {key: MetadataDetails(gguf.GGUFValueType.STRING, value) for key, value in values.items()}
     with atomic_path(target) as temporary:
-        writer = gguf.GGUFWriter(temporary, arch=read_gguf(source).architecture, endianess=reader.endianess)
+        writer = gguf.GGUFWriter(temporary, arch=architecture, endianess=reader.endianess)
         with contextlib.redirect_stderr(io.StringIO()):  # it draws a progress bar
             copy_with_new_metadata(reader, writer, details, [])
 
