@@ -35,6 +35,7 @@ from jeeves_gateway.grounding import flaw_of, is_looping, is_refusal, may_become
 from jeeves_gateway.history import EXCHANGES, recent_exchanges, search_text
 from jeeves_gateway.hygiene import PromptGuard, clean_passage
 from jeeves_gateway.ladder import Ladder
+from jeeves_gateway.made_up_syntax import made_up_note
 from jeeves_gateway.metrics import GatewayMetrics
 from jeeves_gateway.openai_form import ChatRequest
 from jeeves_gateway.outcome import Draft, Event, Opened, Outcome, Text
@@ -385,7 +386,7 @@ class Answerer:
     def _note_unknown(draft: Draft, cited: CitedText) -> str:
         """Begin an answer with the question's names that the sources do not know, so that nobody takes it for one."""
         names = draft.retrieved.unknown if draft.retrieved and not draft.searched else ()
-        note = unknown_note(draft.question, names)
+        note = made_up_note(draft.request.question) or unknown_note(draft.question, names)
         return cited.add(f"{note}\n\n") if note else ""
 
     def clear_cache(self) -> int:

@@ -1,0 +1,43 @@
+"""Syntax in a question that Declarative Pipeline does not have.
+
+Its words may all occur in the sources (`post`, `skipped`), so that a search finds pages which would be quoted as if the
+question were sound. What may stand in `post`, `when` and `agent` is known: the answer begins with it.
+"""
+
+import re
+from collections.abc import Iterator
+from functools import cache
+
+from jeeves_gateway.quoting import is_chinese
+from jeeves_shared.jenkinsfile.catalog import full_catalog
+
+_NESTED = re.compile(r"\b(post|when|agent)\s*\{\s*([A-Za-z]\w*)")
+_WHEN_FLAGS = ("beforeAgent", "beforeInput", "beforeOptions")
+
+
+def made_up_note(question: str) -> str:
+    """A sentence about the first thing in a question that its block does not know; empty if there is none."""
+    for block, name in _nested(question):
+        known = _known()[block]
+        if name in known:
+            continue
+        listed = ", ".join(f"`{one}`" for one in known)
+        if is_chinese(question):
+            return f"`{block}` 中没有 `{name}`，可用的有：{listed}。"
+        return f"There is no `{name}` in `{block}` that I know of. It can hold {listed}."
+    return ""
+
+
+def _nested(question: str) -> Iterator[tuple[str, str]]:
+    for match in _NESTED.finditer(question):
+        yield match.group(1), match.group(2)
+
+
+@cache
+def _known() -> dict[str, tuple[str, ...]]:
+    catalog = full_catalog()
+    return {
+        "post": catalog.post,
+        "when": (*catalog.conditions, "expression", *_WHEN_FLAGS),
+        "agent": tuple(catalog.agents),
+    }
