@@ -2,17 +2,20 @@
 
 import contextvars
 import fcntl
+import sqlite3
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Column, Engine, Integer, MetaData, Table, inspect
+from sqlalchemy import Column, Integer, MetaData, Table, inspect
 
 from jeeves_shared.contracts.jobs import JobProgress
-from jeeves_shared.errors import Conflict, NotFound, NotReady
+from jeeves_shared.errors import Conflict, NotFound
 from jeeves_shared.jobs.store import JobStore, create_tables, open_database
 from jeeves_shared.jobs.worker import EXIT_LOCKED, WorkerSpec, run_job
+from jeeves_shared.write_ahead import use_write_ahead_log
 
 KINDS = {"probes"}
 
@@ -168,32 +171,47 @@ def test_many_claimers_get_each_job_once(database: str, jobs: JobStore) -> None:
     assert sorted(taken) == sorted(made)
 
 
-def test_replicas_that_start_together_on_a_new_database_all_find_its_tables(database: str) -> None:
-    errors: list[Exception] = []
+def test_replicas_that_start_together_on_a_new_database_all_find_its_tables(database: str, tmp_path: Path) -> None:
     for round_number in range(5):
         metadata = MetaData()
         for number in range(6):
             Table(f"t{round_number}_{number}", metadata, Column("id", Integer, primary_key=True))
-        engines = [open_database(database) for _ in range(8)]
-        together = threading.Barrier(len(engines))
+        # Of SQLite, a new file: its first connections race for the write-ahead log, too.
+        address = f"sqlite:///{tmp_path / str(round_number)}" if database.startswith("sqlite") else database
+        together = threading.Barrier(8, timeout=60)
 
-        def make(engine: Engine, metadata: MetaData = metadata, together: threading.Barrier = together) -> None:
-            engine.connect().close()
+        def make(
+            address: str = address, metadata: MetaData = metadata, together: threading.Barrier = together
+        ) -> set[str]:
+            engine = open_database(address)
             together.wait()
-            try:
-                create_tables(engine, metadata)
-            except NotReady as exc:
-                errors.append(exc)
-
-        threads = [threading.Thread(target=make, args=(engine,)) for engine in engines]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        assert not errors
-        assert {*metadata.tables} <= {*inspect(engines[0]).get_table_names()}
-        for engine in engines:
+            create_tables(engine, metadata)
+            names = {*inspect(engine).get_table_names()}
             engine.dispose()
+            return names
+
+        with ThreadPoolExecutor(8) as pool:
+            for found in [pool.submit(make) for _ in range(8)]:
+                assert {*metadata.tables} <= found.result()
+
+
+def test_a_new_file_is_opened_by_many_at_once(tmp_path: Path) -> None:
+    def open_one(path: Path) -> str:
+        connection = sqlite3.connect(path)
+        use_write_ahead_log(connection)
+        mode: str = connection.execute("PRAGMA journal_mode").fetchone()[0]
+        connection.close()
+        return mode
+
+    with ThreadPoolExecutor(8) as pool:
+        for number in range(100):
+            assert {*pool.map(open_one, [tmp_path / f"{number}.sqlite"] * 8)} == {"wal"}
+
+
+def test_what_is_no_file_of_sqlite_is_not_waited_for(tmp_path: Path) -> None:
+    (tmp_path / "text").write_text("This is no database. " * 100, encoding="utf-8")
+    with pytest.raises(sqlite3.DatabaseError, match="not a database"):
+        use_write_ahead_log(sqlite3.connect(tmp_path / "text"))
 
 
 def test_lock_keeps_two_processes_from_one_job(jobs: JobStore, database: str, tmp_path: Path) -> None:

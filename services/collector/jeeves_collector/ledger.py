@@ -17,6 +17,7 @@ from pathlib import Path
 from jeeves_collector.sources.protocol import Drop, Finished, Item, Page, Past
 from jeeves_shared.contracts.base import canonical_json, content_hash
 from jeeves_shared.contracts.documents import Document, Pair
+from jeeves_shared.write_ahead import use_write_ahead_log
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS runs (
@@ -69,8 +70,7 @@ class Ledger:
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._connection = sqlite3.connect(path, timeout=60)
-        self._connection.execute("PRAGMA journal_mode=WAL")
-        self._connection.execute("PRAGMA synchronous=NORMAL")
+        use_write_ahead_log(self._connection)
         self._connection.executescript(_SCHEMA)
 
     def close(self) -> None:

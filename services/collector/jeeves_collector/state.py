@@ -8,6 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from jeeves_shared.write_ahead import use_write_ahead_log
+
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS conversions (key TEXT PRIMARY KEY, title TEXT NOT NULL, markdown TEXT NOT NULL);
 """
@@ -25,8 +27,7 @@ class CollectorState:
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._connection = sqlite3.connect(path, timeout=30)
-        self._connection.execute("PRAGMA journal_mode=WAL")
-        self._connection.execute("PRAGMA synchronous=NORMAL")
+        use_write_ahead_log(self._connection)
         self._connection.executescript(_SCHEMA)
 
     def close(self) -> None:

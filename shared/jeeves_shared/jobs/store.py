@@ -16,6 +16,7 @@ from jeeves_shared.contracts.jobs import FINAL_STATES, Job, JobEvent, JobProgres
 from jeeves_shared.contracts.problems import Problem
 from jeeves_shared.errors import Conflict, NotFound, NotReady
 from jeeves_shared.jobs.tables import EVENTS, JOBS, METADATA
+from jeeves_shared.write_ahead import use_write_ahead_log
 
 Reuse = Literal["always", "in-flight"]
 """When an equal request returns the existing job: also after it succeeded, or only while it is queued or running."""
@@ -36,10 +37,7 @@ def open_database(url: str) -> Engine:
 
     @event.listens_for(engine, "connect")
     def _pragmas(connection: Any, _record: Any) -> None:
-        cursor = connection.cursor()
-        cursor.execute("PRAGMA journal_mode=WAL")
-        cursor.execute("PRAGMA synchronous=NORMAL")
-        cursor.close()
+        use_write_ahead_log(connection)
 
     return engine
 
