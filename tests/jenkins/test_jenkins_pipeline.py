@@ -200,14 +200,14 @@ def test_several_quantizations_go_side_by_side_and_the_gpu_is_locked(pipeline: P
 
 def test_suites_go_side_by_side_and_one_that_refuses_colours_its_cell(pipeline: Pipeline) -> None:
     plan = {"evaluate": {"exit": 3, "only": "manifests/suite-Q8_0-safety.json"}}
-    build = pipeline.run(plan, params={"SUITES": "safety, speed"})
+    build = pipeline.run(plan, params={"SUITES": "safety, general"})
     assert build.result == "SUCCESS", build.log
     calls = [call for call in pipeline.commands() if call[0] == "evaluate"]
-    assert sorted(call[call.index("--suites") + 1] for call in calls if "--suites" in call) == ["safety", "speed"]
+    assert sorted(call[call.index("--suites") + 1] for call in calls if "--suites" in call) == ["general", "safety"]
     assert len(calls) == 3 and "--suites" not in calls[-1]
     cells = {name: result for name, result in build.stages().items() if name.endswith("Run one")}
     assert sorted(cells.values()) == ["SUCCESS", "UNSTABLE"], cells
-    assert {"manifests/suite-Q8_0-safety.json", "manifests/suite-Q8_0-speed.json"} <= build.archived()
+    assert {"manifests/suite-Q8_0-safety.json", "manifests/suite-Q8_0-general.json"} <= build.archived()
 
 
 def test_an_abort_during_training_reaches_the_command_and_quantize_can_be_restarted(pipeline: Pipeline) -> None:
