@@ -109,8 +109,9 @@ class _Collecting:
 
     def read(self, recipe: CollectRecipe) -> Collected:
         """All sources into the ledger."""
-        lanes = [[source] for source in recipe.sources if is_remote(source)]
-        lanes += [files] if (files := [source for source in recipe.sources if not is_remote(source)]) else []
+        files = [source for source in recipe.sources if not is_remote(source)]
+        # Files first: they need not wait until one of many hosts is through.
+        lanes = [*([files] if files else []), *([source] for source in recipe.sources if is_remote(source))]
         self._done = dict.fromkeys(map(source_key, recipe.sources), 0.0)
         with ThreadPoolExecutor(min(len(lanes), _LANES_MAX), thread_name_prefix="source") as pool:
             # Each with the names that log lines carry.

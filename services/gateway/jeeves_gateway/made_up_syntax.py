@@ -5,7 +5,6 @@ question were sound. What may stand in `post`, `when` and `agent` is known: the 
 """
 
 import re
-from collections.abc import Iterator
 from functools import cache
 
 from jeeves_gateway.quoting import is_chinese
@@ -17,7 +16,7 @@ _WHEN_FLAGS = ("beforeAgent", "beforeInput", "beforeOptions")
 
 def made_up_note(question: str) -> str:
     """A sentence about the first thing in a question that its block does not know; empty if there is none."""
-    for block, name in _nested(question):
+    for block, name in _NESTED.findall(question):
         known = _known()[block]
         if name in known:
             continue
@@ -26,11 +25,6 @@ def made_up_note(question: str) -> str:
             return f"`{block}` 中没有 `{name}`，可用的有：{listed}。"
         return f"There is no `{name}` in `{block}` that I know of. It can hold {listed}."
     return ""
-
-
-def _nested(question: str) -> Iterator[tuple[str, str]]:
-    for match in _NESTED.finditer(question):
-        yield match.group(1), match.group(2)
 
 
 @cache

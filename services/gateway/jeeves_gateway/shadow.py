@@ -16,6 +16,7 @@ from jeeves_gateway.serving import ModelRoom
 from jeeves_gateway.upstream import Sampling
 from jeeves_gateway.writer import AnswerWriter
 from jeeves_shared.contracts.prompts import Message
+from jeeves_shared.engine.errors import EngineError
 
 logger = logging.getLogger(__name__)
 
@@ -56,9 +57,9 @@ class Shadow:
                     writer.feed(piece.text)
                     if writer.repeating or is_looping(writer.raw):
                         break
-        except UpstreamFailed as exc:
+        except (UpstreamFailed, EngineError) as exc:
             engine.breaker.failure()
-            logger.warning("the candidate wrote nothing along", extra={"code": exc.code})
+            logger.warning("the candidate wrote nothing along", extra={"kind": type(exc).__name__})
             self._canary.observe(engine.model.id, bad=True)
             return
         writer.finish()

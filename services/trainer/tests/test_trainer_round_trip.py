@@ -7,9 +7,7 @@ from transformers import AutoTokenizer
 
 from jeeves_shared.contracts.manifests import RoundTrip
 from jeeves_shared.contracts.recipes import RoundTripBounds
-from jeeves_shared.engine.errors import EngineBinaryMissing
 from jeeves_shared.engine.gguf import read_gguf
-from jeeves_trainer.conversion import convert_to_gguf
 from jeeves_trainer.errors import ArchitectureMismatch, RoundTripFailed, TokenizerMismatch
 from jeeves_trainer.gguf_files import check_architecture, write_metadata
 from jeeves_trainer.libllama import quantize_file
@@ -23,16 +21,6 @@ from jeeves_trainer.round_trip import (
     probe_lines,
     read_probes,
 )
-
-
-@pytest.fixture(scope="module")
-def bf16(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    target = tmp_path_factory.mktemp("gguf") / "tiny-BF16.gguf"
-    try:
-        convert_to_gguf(tiny_model, target, "tiny", lambda: None)
-    except EngineBinaryMissing as exc:
-        pytest.skip(str(exc))
-    return target
 
 
 @pytest.fixture(scope="module")
@@ -50,21 +38,21 @@ def telling_probe(tiny_model: Path) -> Probe:
 
 
 @pytest.fixture(scope="module")
-def reference(bf16: Path, probes: list[Probe]) -> Reference:
-    return Reference(bf16, probes, 1, lambda: None)
+def reference(tiny_gguf: Path, probes: list[Probe]) -> Reference:
+    return Reference(tiny_gguf, probes, 1, lambda: None)
 
 
-def test_the_same_file_does_not_differ(reference: Reference, bf16: Path):
-    found = reference.compare(bf16)
+def test_the_same_file_does_not_differ(reference: Reference, tiny_gguf: Path):
+    found = reference.compare(tiny_gguf)
     assert found.mean_kl_divergence == pytest.approx(0, abs=1e-6)
     assert (found.greedy_agreement, found.perplexity) == (1.0, found.reference_perplexity)
     check_bounds(found, "BF16", RoundTripBounds(), "x")
 
 
-def test_fewer_bits_differ_more_and_a_bound_stops_them(reference: Reference, bf16: Path, tmp_path: Path):
+def test_fewer_bits_differ_more_and_a_bound_stops_them(reference: Reference, tiny_gguf: Path, tmp_path: Path):
     found = {}
     for encoding in ("Q8_0", "Q4_0"):
-        quantize_file(bf16, tmp_path / encoding, encoding, 1)
+        quantize_file(tiny_gguf, tmp_path / encoding, encoding, 1)
         found[encoding] = reference.compare(tmp_path / encoding)
     assert 0 < found["Q8_0"].mean_kl_divergence < found["Q4_0"].mean_kl_divergence / 10
     assert found["Q8_0"].greedy_agreement > found["Q4_0"].greedy_agreement
@@ -88,18 +76,18 @@ def test_a_figure_that_is_no_number_does_not_pass():
         check_bounds(broken, "Q8_0", RoundTripBounds(), "x")
 
 
-def test_another_tokenizer_is_refused(telling_probe: Probe, bf16: Path, tmp_path: Path):
-    reference = Reference(bf16, [telling_probe], 1, lambda: None)
+def test_another_tokenizer_is_refused(telling_probe: Probe, tiny_gguf: Path, tmp_path: Path):
+    reference = Reference(tiny_gguf, [telling_probe], 1, lambda: None)
     changed = tmp_path / "changed.gguf"
-    write_metadata(bf16, changed, {"tokenizer.ggml.pre": "default"})
+    write_metadata(tiny_gguf, changed, {"tokenizer.ggml.pre": "default"})
     with pytest.raises(TokenizerMismatch, match="other tokens"):
         reference.compare(changed)
 
 
-def test_another_architecture_is_refused(bf16: Path, base_gguf: Path):
-    check_architecture(bf16, read_gguf(base_gguf).architecture)
+def test_another_architecture_is_refused(tiny_gguf: Path, base_gguf: Path):
+    check_architecture(tiny_gguf, read_gguf(base_gguf).architecture)
     with pytest.raises(ArchitectureMismatch, match="trained was qwen2"):
-        check_architecture(bf16, "qwen2")
+        check_architecture(tiny_gguf, "qwen2")
 
 
 def test_probes_survive_their_file(probes: list[Probe]):

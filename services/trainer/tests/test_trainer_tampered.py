@@ -14,12 +14,10 @@ from jeeves_shared.artifacts import ArtifactStore
 from jeeves_shared.contracts.manifests import TrainingManifest
 from jeeves_shared.contracts.prompts import PROMPT_SHA256
 from jeeves_shared.contracts.requests import QuantizationRequest
-from jeeves_shared.engine.errors import EngineBinaryMissing
 from jeeves_shared.engine.gguf import read_gguf
 from jeeves_shared.errors import JeevesError
 from jeeves_shared.jobs.store import JobStore, open_database
 from jeeves_shared.jobs.worker import JobContext
-from jeeves_trainer.conversion import convert_to_gguf
 from jeeves_trainer.gguf_files import write_metadata
 from jeeves_trainer.quantizations import quantize
 from jeeves_trainer.registry import ModelRegistry
@@ -29,26 +27,16 @@ TEXT = "<|im_start|>user\nHow do I use it?\n\n1. one<|im_end|>\n<|im_start|>assi
 """llama.cpp's default pre-tokenizer cuts it otherwise than this model's: two line breaks, a digit."""
 
 
-@pytest.fixture(scope="module")
-def bf16(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    target = tmp_path_factory.mktemp("gguf") / "tiny-BF16.gguf"
-    try:
-        convert_to_gguf(tiny_model, target, "tiny", lambda: None)
-    except EngineBinaryMissing as exc:
-        pytest.skip(str(exc))
-    return target
-
-
 @pytest.fixture
 def store(tmp_path: Path) -> ArtifactStore:
     return ArtifactStore(str(tmp_path / "store"))
 
 
 @pytest.fixture
-def training(tiny_model: Path, bf16: Path, store: ArtifactStore, make_model) -> TrainingManifest:
+def training(tiny_model: Path, tiny_gguf: Path, store: ArtifactStore, make_model) -> TrainingManifest:
     """A training whose files are what they say."""
     ids = AutoTokenizer.from_pretrained(tiny_model)(TEXT, add_special_tokens=False)["input_ids"]
-    file = store.put_file(bf16)
+    file = store.put_file(tiny_gguf)
     return TrainingManifest(
         id="training-0",
         dataset_id="dataset-0",
@@ -60,7 +48,7 @@ def training(tiny_model: Path, bf16: Path, store: ArtifactStore, make_model) -> 
         merged_gguf=file,
         base_gguf=file,
         architecture="llama",
-        template_sha256=read_gguf(bf16).template_sha256,
+        template_sha256=read_gguf(tiny_gguf).template_sha256,
         prompt_sha256=PROMPT_SHA256,
         steps=1,
         best_step=1,

@@ -32,8 +32,8 @@ from jeeves_shared.search.tokens import content_tokens, tokens
 from jeeves_shared.search.vectors import vector_arrays
 
 SENTENCES_MAX = 4_000
-"""Sections that the sentence encoder sees, 3 ms each on one core: of the likeliest material first, and there the first
-ones of every page. The others are found by what the rest of the ranking says of them."""
+"""Sections that the sentence encoder sees, part by part, 3 ms a part on one core: of the likeliest material first, and
+there the first ones of every page. The others are found by what the rest of the ranking says of them."""
 
 _PART_WORDS, _PART_STRIDE_WORDS, _PART_WORDS_MIN = 42, 30, 10
 """What fits the encoder's 64 tokens with the headings; parts overlap, so that no sentence is cut in all of them."""

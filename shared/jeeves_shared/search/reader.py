@@ -68,8 +68,7 @@ class Hit:
         lexical: BM25 as a share of what the question's terms can reach at most, in [0, 1]; compares across questions.
         similarity: cosine of the static embeddings, in [-1, 1]; compares across questions.
         sentence: cosine of the sentence encoder, a third of the section's beginning and two thirds of its best part, in
-            [0, 1]; from `similarity` where the section has no such
-            vector, 0 in an index without an encoder.
+            [0, 1]; from `similarity` where the section has no such vector, 0 in an index without an encoder.
         coverage: IDF-weighted share of the question's content terms that occur in the section's text or titles.
         passage: the section.
     """
