@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from jeeves_curator.card_forms import Bullets, CardSection, Content, Histogram, Table, Waterfall
 from jeeves_curator.leakage import ANSWER_NGRAM_WORDS, ANSWER_SHARE_MIN, Leak
+from jeeves_curator.quality import Graded, histogram, shipped_fit
 from jeeves_curator.split import LEAK_NGRAM_SHARE, LEAK_SIMILARITY, NGRAM_WORDS
 from jeeves_curator.steps import Drop
 from jeeves_shared.contracts.curation import CuratedDocument, CurationReport, DocumentDrop
@@ -37,7 +38,7 @@ class CardFacts:
         report: of the documents.
         documents: that are kept.
         document_drops: documents and paragraphs.
-        quality: number of paragraphs by decile of their quality.
+        graded: paragraphs with their quality, and what was drawn.
         text_leaks: evaluation text that was taken out of documents to train on, with their paths.
         preferences: rows of preference pairs to train on, by origin.
         previous: data set to compare with.
@@ -55,7 +56,7 @@ class CardFacts:
     report: CurationReport
     documents: Sequence[CuratedDocument]
     document_drops: Sequence[DocumentDrop]
-    quality: Sequence[tuple[str, int]] = ()
+    graded: Graded | None = None
     text_leaks: Sequence[tuple[str, Leak]] = ()
     preferences: Mapping[str, int] = field(default_factory=dict)
     previous: DatasetManifest | None = None
@@ -95,11 +96,7 @@ def card_sections(facts: CardFacts) -> list[CardSection]:
             "Paragraphs dropped from documents that stayed",
             (_pairs_of(facts.report.paragraph_drops, "reason", "paragraphs"),),
         ),
-        *(
-            [CardSection("Quality of the paragraphs, by score", (Histogram(tuple(facts.quality)),))]
-            if facts.quality
-            else []
-        ),
+        *([CardSection("Quality of the paragraphs, by score", _quality(facts.graded))] if facts.graded else []),
         CardSection(
             "Redactions",
             (
@@ -131,6 +128,18 @@ def card_sections(facts: CardFacts) -> list[CardSection]:
 def _rows(facts: CardFacts) -> Table:
     header = ("part", "rows", "answerable", "closed book", "refusals", "documents")
     return Table(header, (_part("train", facts.train), _part("evaluation", facts.evaluation)))
+
+
+def _quality(graded: Graded) -> tuple[Histogram, str, Table]:
+    fit = shipped_fit()
+    return (
+        Histogram(histogram(graded.scores)),
+        f"{graded.left_out} of {len(graded.scores)} were not drawn for text to train on; the index holds them all.",
+        Table(
+            ("the score's labels", "held out", "precision", "recall", "two passes agree", "kappa"),
+            ((fit.labels, fit.held_out, fit.precision, fit.recall, fit.agreement, fit.kappa),),
+        ),
+    )
 
 
 def _part(name: str, rows: Sequence[TrainingSample]) -> tuple[object, ...]:

@@ -21,7 +21,7 @@ from jeeves_curator.exports import write_exports
 from jeeves_curator.leakage import Exam
 from jeeves_curator.pair_homes import PairHomes
 from jeeves_curator.preferences import counted, preferences
-from jeeves_curator.quality import grade, histogram
+from jeeves_curator.quality import grade
 from jeeves_curator.redaction import scan
 from jeeves_curator.samples import SampleMaker, sample_question
 from jeeves_curator.shards import read_lines, read_pairs, write_lines
@@ -56,7 +56,7 @@ from jeeves_shared.contracts.requests import DatasetRequest
 from jeeves_shared.jobs.worker import JobContext
 from jeeves_shared.search import SearchIndex, Section
 
-DATASETS_VERSION = 4
+DATASETS_VERSION = 5
 """Bump with any change to what rows come out of the same input."""
 
 logger = logging.getLogger(__name__)
@@ -172,7 +172,7 @@ class DatasetJob:
             document_drops=list(
                 read_lines(self._context.store.path(self._curation.drops_file), DocumentDrop, "drops.jsonl")
             ),
-            quality=histogram(graded.scores),
+            graded=graded,
             text_leaks=texts.leaks,
             preferences=counted(preferences(train, {item.document.source_path: item for item in curated})),
             previous=self._asked.previous,

@@ -5,7 +5,6 @@ this package. Writes JSON: numbers, never a pickle.
 """
 
 import argparse
-import json
 import sys
 from pathlib import Path
 
@@ -13,7 +12,6 @@ from jeeves_curator.quality import Label, fit_weights, judged_paragraphs, paragr
 from jeeves_curator.shards import read_lines
 from jeeves_shared.artifacts import write_atomic
 from jeeves_shared.contracts.curation import CuratedDocument
-from jeeves_shared.search.embedding import EMBEDDER
 
 
 def main(arguments: list[str]) -> int:
@@ -44,19 +42,8 @@ def main(arguments: list[str]) -> int:
         sys.stderr.write(f"only {len(known)} labels have a text in these documents; 100 are needed\n")
         return 1
     fit = fit_weights(known, texts)
-    agreement = sum(label.label == label.second for label in known) / len(known)
-    stored = {
-        "embedder": EMBEDDER,
-        "labels": len(known),
-        "held_out": fit.held_out,
-        "precision": round(fit.precision, 4),
-        "recall": round(fit.recall, 4),
-        "agreement": round(agreement, 4),
-        "weights": [round(float(value), 6) for value in fit.weights],
-    }
-    write_atomic(options.out, (json.dumps(stored) + "\n").encode("utf-8"))
-    figures = {name: value for name, value in stored.items() if name != "weights"}
-    sys.stdout.write(json.dumps(figures) + "\n")
+    write_atomic(options.out, (fit.model_dump_json() + "\n").encode("utf-8"))
+    sys.stdout.write(fit.model_dump_json(exclude={"weights"}) + "\n")
     return 0
 
 

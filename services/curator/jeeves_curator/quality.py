@@ -4,7 +4,6 @@ Weights are numbers in a JSON file beside this module, fitted on the labels besi
 two passes; no text). What is kept is drawn from a Pareto distribution, so that a wrong score silences no topic.
 """
 
-import json
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -51,20 +50,27 @@ class Label(BaseModel):
     second: int
 
 
-@dataclass(frozen=True)
-class Fit:
-    """Weights and how good they are.
+class Fit(BaseModel):
+    """Weights and how good they are; what `data/quality.json` holds.
 
     Attributes:
-        weights: shape (`_SURFACE` + `DIMENSIONS` + 1,), the intercept last.
-        precision, recall: on the held-out part, at 0.5, against the first pass.
-        held_out: number of its paragraphs.
+        embedder: whose vectors the weights belong to.
+        labels: number of paragraphs they were fitted on.
+        held_out: paragraphs of the fifth that the following figures are of.
+        precision, recall: at 0.5, against the first pass, by weights fitted on the other four fifths; in [0, 1].
+        agreement: share of paragraphs with the same label in both passes, in [0, 1].
+        kappa: the same beyond chance, in [-1, 1]. Source: Cohen 1960.
+        weights: `_SURFACE` + `DIMENSIONS` + 1 numbers, the intercept last.
     """
 
-    weights: Matrix
+    embedder: str
+    labels: int
+    held_out: int
     precision: float
     recall: float
-    held_out: int
+    agreement: float
+    kappa: float
+    weights: tuple[float, ...]
 
 
 def paragraph_hash(text: str) -> str:
@@ -117,15 +123,35 @@ def fit_weights(labels: Sequence[Label], texts: dict[str, str]) -> Fit:
     known = [label for label in labels if label.sha256 in texts]
     inputs = features([texts[label.sha256] for label in known])
     wanted = np.asarray([label.label for label in known], dtype=np.float64)
-    held_out = np.asarray([draw(17, "quality", label.sha256) < 0.2 for label in known])
+    held_out = np.asarray([is_held_out(label) for label in known])
     guessed = _probability(inputs[held_out], _solve(inputs[~held_out], wanted[~held_out])) >= 0.5
     right = float(np.sum(guessed & (wanted[held_out] == 1)))
+    agreement, kappa = passes_agree([label for label, is_held in zip(known, held_out, strict=True) if is_held])
     return Fit(
-        weights=_solve(inputs, wanted),
-        precision=right / max(float(np.sum(guessed)), 1.0),
-        recall=right / max(float(np.sum(wanted[held_out])), 1.0),
+        embedder=EMBEDDER,
+        labels=len(known),
         held_out=int(np.sum(held_out)),
+        precision=round(right / max(float(np.sum(guessed)), 1.0), 4),
+        recall=round(right / max(float(np.sum(wanted[held_out])), 1.0), 4),
+        agreement=round(agreement, 4),
+        kappa=round(kappa, 4),
+        weights=tuple(round(float(weight), 6) for weight in _solve(inputs, wanted)),
     )
+
+
+def passes_agree(labels: Sequence[Label]) -> tuple[float, float]:
+    """Share of labels that both passes agree on, and Cohen's kappa; 1.0 twice without labels."""
+    if not labels:
+        return 1.0, 1.0
+    same = sum(label.label == label.second for label in labels) / len(labels)
+    first, second = (sum(each) / len(labels) for each in zip(*((x.label, x.second) for x in labels), strict=True))
+    chance = first * second + (1 - first) * (1 - second)
+    return same, (same - chance) / (1 - chance) if chance < 1 else 1.0
+
+
+def is_held_out(label: Label) -> bool:
+    """True if a label judges the weights instead of fitting them: one in five, always the same."""
+    return draw(17, "quality", label.sha256) < 0.2
 
 
 def _solve(inputs: Matrix, wanted: Matrix) -> Matrix:
@@ -152,24 +178,23 @@ def shipped_labels() -> list[Label]:
 
 
 @lru_cache(maxsize=1)
-def shipped_weights() -> Matrix:
-    """The weights that come with this version.
+def shipped_fit() -> Fit:
+    """The weights that come with this version, and how good they are.
 
     Raises:
         ValueError: the file belongs to another embedding model.
     """
-    stored = json.loads(files("jeeves_curator").joinpath("data/quality.json").read_text(encoding="utf-8"))
-    weights = np.asarray(stored["weights"], dtype=np.float64)
-    if stored["embedder"] != EMBEDDER or weights.shape != (_SURFACE + DIMENSIONS + 1,):
-        raise ValueError(f"data/quality.json is for {stored['embedder']}, not {EMBEDDER}: fit it again")
-    return weights
+    fit = Fit.model_validate_json(files("jeeves_curator").joinpath("data/quality.json").read_bytes())
+    if fit.embedder != EMBEDDER or len(fit.weights) != _SURFACE + DIMENSIONS + 1:
+        raise ValueError(f"data/quality.json is for {fit.embedder}, not {EMBEDDER}: fit it again")
+    return fit
 
 
 def scores(paragraphs: Sequence[str]) -> list[float]:
     """Probability of each paragraph to be useful, in [0, 1]."""
     if not paragraphs:
         return []
-    return [float(value) for value in _probability(features(paragraphs), shipped_weights())]
+    return [float(value) for value in _probability(features(paragraphs), np.asarray(shipped_fit().weights))]
 
 
 def is_drawn(score: float, text: str, seed: int) -> bool:

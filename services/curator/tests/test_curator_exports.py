@@ -8,6 +8,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
+from jeeves_curator.quality import shipped_fit
 from jeeves_curator.shards import read_lines
 from jeeves_shared.contracts.forms import PreferenceRow, TextRow, find_form
 from jeeves_shared.contracts.manifests import DatasetManifest
@@ -107,6 +108,9 @@ def test_the_card_is_one_html_file_that_loads_nothing(made_once: Library) -> Non
     for heading in ("Leakage", "Attribution", "Redactions", "Near duplicates", "Quality of the paragraphs, by score"):
         assert f"## {heading}" in text
         assert f"<h2>{heading}</h2>" in page
+    fit = shipped_fit()
+    measured = (fit.labels, fit.held_out, fit.precision, fit.recall, fit.agreement, fit.kappa)
+    assert f"| {' | '.join(map(str, measured))} |" in text
 
 
 def test_a_hostile_title_stays_text_on_the_card(bench: Any) -> None:

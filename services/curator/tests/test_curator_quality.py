@@ -1,7 +1,5 @@
 """The quality score: what it was fitted on, what it says, and that no topic is silenced."""
 
-import json
-from importlib.resources import files
 from pathlib import Path
 
 import pytest
@@ -11,9 +9,12 @@ from jeeves_curator.quality import (
     fit_weights,
     grade,
     is_drawn,
+    is_held_out,
     judged_paragraphs,
     paragraph_hash,
+    passes_agree,
     scores,
+    shipped_fit,
     shipped_labels,
 )
 
@@ -34,10 +35,19 @@ def test_there_are_a_thousand_labels_of_two_passes_without_text() -> None:
     assert len(labels) >= 1000
     assert len({label.sha256 for label in labels}) == len(labels)
     assert {len(label.sha256) for label in labels} == {24}
-    agreement = sum(label.label == label.second for label in labels) / len(labels)
-    stored = json.loads(files("jeeves_curator").joinpath("data/quality.json").read_text(encoding="utf-8"))
-    assert round(agreement, 4) == stored["agreement"]
-    assert stored["labels"] == len(labels)
+    held_out = [label for label in labels if is_held_out(label)]
+    fit = shipped_fit()
+    assert (fit.labels, fit.held_out) == (len(labels), len(held_out))
+    assert passes_agree(held_out) == pytest.approx((fit.agreement, fit.kappa), abs=1e-4)
+
+
+def test_kappa_is_agreement_beyond_chance() -> None:
+    passes = [(1, 1)] * 20 + [(1, 0)] * 5 + [(0, 1)] * 10 + [(0, 0)] * 15
+    labels = [
+        Label(sha256=f"{n:024x}", source_path="", url="", label=first, second=second)
+        for n, (first, second) in enumerate(passes)
+    ]
+    assert passes_agree(labels) == pytest.approx((0.7, 0.4))  # Chance: 0.5 * 0.6 + 0.5 * 0.4.
 
 
 def test_what_tells_something_scores_higher() -> None:
