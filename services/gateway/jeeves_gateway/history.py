@@ -15,6 +15,11 @@ _SUBJECT_TERMS_MIN = 2
 """An earlier question with so many, "What is a shared library?", is what the later ones point back to."""
 _NAMED_TERMS_MIN = 5
 """A question with so many content terms names its subject, whatever pronouns it has."""
+_FULL_TERMS_MIN = 4
+"""A question that is asked in full, "And how do I skip a stage on other branches?", with so many stands alone."""
+_ASKS_IN_FULL = re.compile(
+    r"(?i)(?:and|but|also|or|then),? (?:(?:what|how)(?! about)|where|why|which|when|can|does|do|is|are)\b"
+)
 _CONTINUES = re.compile(r"(?i)(?:and|but|also|what about|how about|or|then|那么?|还有|如果)\b|(?:那|还有|另外)")
 _PRONOUN = re.compile(
     r"(?i)\b(?:it|its|that|this|those|these|them|they|there|the same|one|instead)\b|它|这个|那个|其中"
@@ -75,7 +80,8 @@ def search_text(messages: Sequence[ChatMessage]) -> str:
 
 def _stands_alone(question: str, terms_min: int) -> bool:
     terms = content_terms(question)
-    points_back = bool(_CONTINUES.match(question)) or (
-        bool(_PRONOUN.search(question)) and len(terms) < _NAMED_TERMS_MIN
-    )
-    return len(terms) >= terms_min and not points_back
+    if _PRONOUN.search(question) and len(terms) < _NAMED_TERMS_MIN:
+        return False
+    if _CONTINUES.match(question) and not (_ASKS_IN_FULL.match(question) and len(terms) >= _FULL_TERMS_MIN):
+        return False
+    return len(terms) >= terms_min

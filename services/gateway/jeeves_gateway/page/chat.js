@@ -119,6 +119,115 @@
     item.append(meta);
   }
 
+  // Ratings decide on a canary, corrections become training data once somebody has reviewed them.
+  function showRating(item, responseId) {
+    const row = element("div", "rate"), told = element("span", "told"), correction = element("div", "correction");
+    const right = element("textarea"), send = element("button", "", text().sendCorrection);
+    told.setAttribute("role", "status");
+    right.rows = 3;
+    right.maxLength = 8000;
+    right.placeholder = text().correction;
+    right.setAttribute("aria-label", text().correction);
+    send.type = "button";
+    correction.hidden = true;
+    correction.append(right, send);
+    const give = async (feedback) => {
+      const response = await fetch("/v1/feedback", {
+        method: "POST", headers: headers(), body: JSON.stringify({ response_id: responseId, ...feedback }),
+      }).catch(() => null);
+      const problem = response?.ok ? "" : response ? await problemOf(response) : text().unreachable;
+      told.textContent = problem ? text().failed + problem : text().thanks;
+      return !problem;
+    };
+    const buttons = ["up", "down"].map((rating) => {
+      const button = element("button", rating, text()[rating]);
+      button.type = "button";
+      button.setAttribute("aria-pressed", "false");
+      button.addEventListener("click", async () => {
+        if (!(await give({ rating }))) return;
+        for (const other of buttons) other.setAttribute("aria-pressed", String(other === button));
+        correction.hidden = rating === "up";
+        if (rating === "down") correction.scrollIntoView({ block: "nearest" });
+      });
+      return button;
+    });
+    send.addEventListener("click", async () => {
+      if (right.value.trim() && (await give({ rating: "down", corrected_answer: right.value.trim() }))) correction.hidden = true;
+    });
+    row.append(...buttons, told);
+    item.append(row, correction);
+  }
+
+  function showDiagnosis(item, diagnosis, prefix) {
+    const found = diagnosis.findings, masked = found.masked.reduce((sum, value) => sum + value.count, 0);
+    const facts = [text().confidence[found.confidence], found.failing_stage && text().stage(found.failing_stage), masked && text().masked(masked)];
+    item.append(element("p", "cause", found.cause), element("p", "facts", facts.filter(Boolean).join(" · ")));
+    if (found.evidence.length) {
+      const lines = found.evidence.map((line) => `${String(line.line).padStart(6)}  ${line.text}`);
+      const block = element("pre", "evidence");
+      block.append(element("code", "", lines.join("\n")));
+      item.append(block);
+    }
+    if (found.fix.length) {
+      const steps = element("ol");
+      steps.append(...found.fix.map((step) => element("li", "", step)));
+      item.append(steps);
+    }
+    if (!diagnosis.explanation) return;
+    const body = element("div");
+    item.append(body);
+    render(body, diagnosis.explanation, prefix, diagnosis.citations);
+    if (diagnosis.citations.length) showSources(item, prefix, diagnosis.citations);
+    showRating(item, diagnosis.id);
+  }
+
+  async function diagnose(file) {
+    const { item, body, prefix } = turn(`${text().log} ${file.name}`);
+    try {
+      const response = await fetch("/v1/diagnose", {
+        method: "POST", headers: { ...headers(), "Content-Type": "application/octet-stream" }, body: file, signal: running.signal,
+      });
+      const answer = await answered(response);
+      const diagnosis = await answer.json();
+      showDiagnosis(item, diagnosis, prefix);
+      const told = [...diagnosis.findings.fix, diagnosis.explanation].filter(Boolean).join("\n");
+      history.push({ role: "user", content: diagnosis.findings.cause }, { role: "assistant", content: told || diagnosis.findings.cause });
+    } catch (error) {
+      showFailure(item, error);
+    }
+    body.remove();
+    busy(false);
+    item.scrollIntoView({ block: "nearest" });
+  }
+
+  function turn(asked) {
+    byId("welcome").hidden = true;
+    messages.append(element("li", "mine", asked));
+    const item = element("li", "theirs"), body = element("div", "waiting");
+    item.append(body);
+    messages.append(item);
+    item.scrollIntoView({ block: "nearest" });
+    running = new AbortController();
+    busy(true);
+    return { item, body, prefix: `source-${++answers}` };
+  }
+
+  async function answered(response) {
+    if (response.ok) return response;
+    if (response.status === 401) { keyRow.hidden = false; throw new Error(text().needKey); }
+    throw new Error(text().failed + (await problemOf(response)));
+  }
+
+  // OpenAI's routes and ours have different bodies for errors; a proxy before the gateway has none.
+  async function problemOf(response) {
+    const body = await response.json().catch(() => ({}));
+    return body.error?.message || body.detail || `HTTP ${response.status}`;
+  }
+
+  function showFailure(item, error) {
+    item.append(element("p", "failed", error.name === "AbortError" ? text().stopped : error.message));
+  }
+
   async function* events(response) {
     const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
     let buffer = "";
@@ -136,40 +245,30 @@
   }
 
   async function ask(asked) {
-    byId("welcome").hidden = true;
-    messages.append(element("li", "mine", asked));
-    const item = element("li", "theirs"), body = element("div", "waiting"), prefix = `source-${++answers}`;
-    item.append(body);
-    messages.append(item);
-    item.scrollIntoView({ block: "nearest" });
+    const { item, body, prefix } = turn(asked);
     history.push({ role: "user", content: asked });
-    running = new AbortController();
-    busy(true);
-    let answer = "", extension = null, pending = false;
+    let answer = "", responseId = "", extension = null, pending = false;
     const refresh = () => { pending = false; render(body, answer, prefix, null); };
     try {
       const response = await fetch("/v1/chat/completions", {
         method: "POST", headers: headers(), signal: running.signal,
         body: JSON.stringify({ model: "jeeves", stream: true, messages: history.slice(-HISTORY_MESSAGES - 1) }),
       });
-      if (!response.ok) {
-        if (response.status === 401) { keyRow.hidden = false; throw new Error(text().needKey); }
-        throw new Error(text().failed + (await response.json()).error.message);
-      }
-      for await (const event of events(response)) {
+      for await (const event of events(await answered(response))) {
         if (event.error) throw new Error(text().broken + event.error.message);
+        responseId = event.id || responseId;
         answer += event.choices[0]?.delta?.content || "";
         extension = event.jeeves || extension;
         if (!pending) { pending = true; requestAnimationFrame(refresh); }
       }
     } catch (error) {
-      item.append(element("p", "failed", error.name === "AbortError" ? text().stopped : error.message));
+      showFailure(item, error);
     }
     await new Promise(requestAnimationFrame);
     body.classList.remove("waiting");
     render(body, answer, prefix, extension ? extension.citations : null);
     if (extension?.citations.length) showSources(item, prefix, extension.citations);
-    if (extension) showMeta(item, extension);
+    if (extension) { showMeta(item, extension); showRating(item, responseId); }
     if (answer) history.push({ role: "assistant", content: answer }); else history.pop();
     busy(false);
     item.scrollIntoView({ block: "nearest" });
@@ -178,6 +277,7 @@
   function busy(is) {
     byId("send").hidden = is;
     byId("stop").hidden = !is;
+    byId("log").disabled = is;
     if (!is) { running = null; question.focus(); tellServed(); }
   }
 
@@ -193,6 +293,12 @@
     if (event.key === "Enter" && !event.shiftKey && !event.isComposing) { event.preventDefault(); form.requestSubmit(); }
   });
   question.addEventListener("input", () => { question.rows = Math.min(8, question.value.split("\n").length); });
+  byId("log").addEventListener("click", () => byId("log-file").click());
+  byId("log-file").addEventListener("change", (event) => {
+    const [file] = event.target.files;
+    if (file && !running) diagnose(file);
+    event.target.value = "";
+  });
   byId("stop").addEventListener("click", () => running?.abort());
   byId("language").addEventListener("click", () => {
     language = language === "zh" ? "en" : "zh";

@@ -11,6 +11,11 @@ window.JEEVES_TEXTS = {
     needKey: "This gateway asks for an API key: enter it below and ask again.",
     failed: "That did not work: ", broken: "The answer broke off: ",
     unsupported: "not fully supported by the sources",
+    up: "Helpful", down: "Not helpful", thanks: "Thank you.", unreachable: "the gateway does not answer",
+    correction: "What would be right? (optional)", sendCorrection: "Send",
+    diagnose: "Diagnose a log", log: "Console log:", stage: (name) => `stage ${name}`,
+    masked: (count) => (count === 1 ? "1 value masked" : `${count} values masked`),
+    confidence: { high: "a known failure", medium: "a likely cause", low: "no rule knows this failure" },
     rungs: {
       full: "answered from the sources", reduced: "answered without sources", cached: "an earlier answer",
       extractive: "quoted from the sources", unavailable: "no answer now",
@@ -32,6 +37,10 @@ window.JEEVES_TEXTS = {
     hint: "回答由小型模型生成，使用前请核对出处。",
     conversation: "对话", sources: "出处", copy: "复制", copied: "已复制", stopped: "已停止。",
     needKey: "此网关需要 API 密钥：请在下方输入后重新提问。",
+    up: "有帮助", down: "没有帮助", thanks: "谢谢。", unreachable: "网关没有响应",
+    correction: "正确的回答是什么？（可选）", sendCorrection: "提交",
+    diagnose: "诊断日志", log: "控制台日志：", stage: (name) => `阶段 ${name}`, masked: (count) => `已隐藏 ${count} 处`,
+    confidence: { high: "已知的故障", medium: "可能的原因", low: "没有规则识别此故障" },
     failed: "出错了：", broken: "回答中断：", unsupported: "未完全得到出处支持",
     rungs: {
       full: "根据出处回答", reduced: "未使用出处", cached: "此前的回答", extractive: "引自出处", unavailable: "暂时无法回答",
