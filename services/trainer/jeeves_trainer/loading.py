@@ -8,6 +8,7 @@ from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM
 
 from jeeves_shared.contracts.recipes import TrainRecipe
+from jeeves_trainer.cpu_attention import use_on_cpu
 from jeeves_trainer.four_bit import load_four_bit
 
 
@@ -37,6 +38,7 @@ def load_for_training(recipe: TrainRecipe, base_folder: Path) -> Any:
     else:
         base = AutoModelForCausalLM.from_pretrained(base_folder, dtype=dtype)
         base.to(training_device())
+    use_on_cpu(base)
     if recipe.gradient_checkpointing:
         base.gradient_checkpointing_enable({"use_reentrant": False})
     if recipe.method == "full":

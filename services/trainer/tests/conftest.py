@@ -5,6 +5,7 @@ import json
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -21,6 +22,7 @@ from jeeves_shared.contracts.manifests import (
     MetricComparison,
     ModelFile,
     ModelManifest,
+    TrainingManifest,
 )
 from jeeves_shared.contracts.prompts import PROMPT_SHA256, REFUSAL
 from jeeves_shared.engine.errors import EngineBinaryMissing
@@ -181,6 +183,16 @@ def _model_manifest(model_id: str = "model-1", version: int = 1) -> ModelManifes
     )
 
 
+def _training_manifest(file: ArtifactRef, **change: Any) -> TrainingManifest:
+    """Of a short training that brought `file` wherever a file is asked for."""
+    figures = {"steps": 1, "best_step": 1, "train_loss": 1.0, "eval_loss_before": 1.0, "eval_loss": 1.0}
+    names = {"base_model": "Tiny", "base_licence": "Apache-2.0", "model_name": "jeeves-tiny", "architecture": "llama"}
+    hashes = {"recipe_sha256": "0" * 64, "template_sha256": "0" * 64, "prompt_sha256": PROMPT_SHA256}
+    files = dict.fromkeys(("adapter", "merged_gguf", "base_gguf", "curve"), file)
+    made = {"id": "training-0", "dataset_id": "dataset-0", "tokens_per_second": 1.0, "created_at": NOW}
+    return TrainingManifest.model_validate({**figures, **names, **hashes, **files, **made, **change})
+
+
 def _metric(
     name: str, base: float, candidate: float, *, margin: float = 0.01, champion: float | None = None
 ) -> MetricComparison:
@@ -225,6 +237,11 @@ def _evaluation_report(store: ArtifactStore, model_id: str, *, passed: bool) -> 
 @pytest.fixture(scope="session")
 def make_model() -> Callable[..., ModelManifest]:
     return _model_manifest
+
+
+@pytest.fixture(scope="session")
+def make_training() -> Callable[..., TrainingManifest]:
+    return _training_manifest
 
 
 @pytest.fixture(scope="session")

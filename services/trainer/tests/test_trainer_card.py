@@ -12,7 +12,6 @@ import yaml
 
 from jeeves_shared.artifacts import ArtifactStore
 from jeeves_shared.contracts.manifests import ModelFile, RoundTrip, TrainingManifest
-from jeeves_shared.contracts.prompts import PROMPT_SHA256
 from jeeves_shared.jobs.store import open_database
 from jeeves_trainer.app import NAME, create_app
 from jeeves_trainer.curve_picture import curve_svg
@@ -35,30 +34,10 @@ def store(tmp_path: Path) -> ArtifactStore:
 
 
 @pytest.fixture
-def training(store: ArtifactStore) -> TrainingManifest:
-    file = store.put_bytes(b"x", "x")
-    manifest = TrainingManifest(
-        id="training-0",
-        dataset_id="dataset-0",
-        recipe_sha256="0" * 64,
-        base_model="Tiny",
-        base_licence="Apache-2.0",
-        model_name="jeeves-tiny",
-        adapter=file,
-        merged_gguf=file,
-        base_gguf=file,
-        architecture="llama",
-        template_sha256="0" * 64,
-        prompt_sha256=PROMPT_SHA256,
-        steps=3,
-        best_step=2,
-        train_loss=1.0,
-        eval_loss_before=3.0,
-        eval_loss=2.2,
-        tokens_per_second=500,
-        curve=store.put_bytes(curve_lines(CURVE), "curve.jsonl"),
-        created_at=datetime(2026, 1, 1, tzinfo=UTC),
-    )
+def training(store: ArtifactStore, make_training) -> TrainingManifest:
+    curve = store.put_bytes(curve_lines(CURVE), "curve.jsonl")
+    figures = {"steps": 3, "best_step": 2, "eval_loss_before": 3.0, "eval_loss": 2.2, "tokens_per_second": 500}
+    manifest: TrainingManifest = make_training(store.put_bytes(b"x", "x"), curve=curve, **figures)
     store.put_manifest(manifest)
     return manifest
 

@@ -155,31 +155,10 @@ def test_three_stages_in_a_row(
 
 
 def test_a_stage_without_rows_or_of_another_base_is_refused(
-    context: JobContext, dataset: DatasetManifest, tiny_model: Path, make_dataset: Callable[..., DatasetManifest]
+    dataset: DatasetManifest, tiny_model: Path, make_training: Callable[..., TrainingManifest]
 ):
     wanted = recipe(tiny_model, stage="dpo")
-    other = TrainingManifest(
-        id="training-0",
-        dataset_id="dataset-0",
-        recipe_sha256="0" * 64,
-        base_model="Another-7B",
-        base_licence="MIT",
-        model_name="another",
-        adapter=dataset.train,
-        merged_gguf=dataset.train,
-        base_gguf=dataset.train,
-        architecture="llama",
-        template_sha256="0" * 64,
-        prompt_sha256="0" * 64,
-        steps=1,
-        best_step=1,
-        train_loss=1.0,
-        eval_loss_before=1.0,
-        eval_loss=1.0,
-        tokens_per_second=1.0,
-        curve=dataset.train,
-        created_at=dataset.created_at,
-    )
+    other = make_training(dataset.train, base_model="Another-7B")
     bare = dataset.model_copy(update={"exports": ()})
     with pytest.raises(RecipeError) as caught:
         check_request(TrainingRequest(recipe=wanted, dataset=bare, parent=other))

@@ -91,7 +91,9 @@ def trainer(tmp_path: Path, make_model, make_report) -> Trainer:
 
 @pytest.fixture
 def ended(
-    trainer: Trainer, make_dataset: Callable[..., DatasetManifest]
+    trainer: Trainer,
+    make_dataset: Callable[..., DatasetManifest],
+    make_training: Callable[..., TrainingManifest],
 ) -> tuple[Listening, TrainingRequest, TrainingManifest]:
     """A training that ran before, so that its job only has to tell of it."""
     settings = trainer.settings
@@ -100,27 +102,15 @@ def ended(
     recipe = TrainRecipe.model_validate(yaml.safe_load(RECIPE.read_text("utf-8")))
     body = TrainingRequest(recipe=recipe, dataset=dataset)
     curve = store.put_bytes(CURVE, "curve.jsonl")
-    manifest = TrainingManifest(
+    manifest = make_training(
+        curve,
         id=training_id(body, locate(recipe.base_model)),
         dataset_id=dataset.id,
-        recipe_sha256="0" * 64,
         base_model=recipe.base_model.name,
-        base_licence="Apache-2.0",
-        model_name="jeeves-tiny",
-        adapter=curve,
-        merged_gguf=curve,
-        base_gguf=curve,
-        architecture="llama",
-        template_sha256="0" * 64,
-        prompt_sha256="0" * 64,
         steps=2,
         best_step=2,
         train_loss=1.2,
         eval_loss_before=2.0,
-        eval_loss=1.0,
-        tokens_per_second=1.0,
-        curve=curve,
-        created_at=dataset.created_at,
     )
     store.put_manifest(manifest)
     jobs = JobStore(open_database(settings.database(NAME)))

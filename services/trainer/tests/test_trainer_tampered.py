@@ -12,7 +12,6 @@ from transformers import AutoTokenizer
 
 from jeeves_shared.artifacts import ArtifactStore
 from jeeves_shared.contracts.manifests import TrainingManifest
-from jeeves_shared.contracts.prompts import PROMPT_SHA256
 from jeeves_shared.contracts.requests import QuantizationRequest
 from jeeves_shared.engine.gguf import read_gguf
 from jeeves_shared.errors import JeevesError
@@ -33,33 +32,17 @@ def store(tmp_path: Path) -> ArtifactStore:
 
 
 @pytest.fixture
-def training(tiny_model: Path, tiny_gguf: Path, store: ArtifactStore, make_model) -> TrainingManifest:
+def training(tiny_model: Path, tiny_gguf: Path, store: ArtifactStore, make_training) -> TrainingManifest:
     """A training whose files are what they say."""
     ids = AutoTokenizer.from_pretrained(tiny_model)(TEXT, add_special_tokens=False)["input_ids"]
-    file = store.put_file(tiny_gguf)
-    return TrainingManifest(
-        id="training-0",
-        dataset_id="dataset-0",
-        recipe_sha256="0" * 64,
+    made: TrainingManifest = make_training(
+        store.put_file(tiny_gguf),
         base_model="Tiny-3M-Instruct",
-        base_licence="MIT",
-        model_name="jeeves-tiny",
         adapter=None,
-        merged_gguf=file,
-        base_gguf=file,
-        architecture="llama",
         template_sha256=read_gguf(tiny_gguf).template_sha256,
-        prompt_sha256=PROMPT_SHA256,
-        steps=1,
-        best_step=1,
-        train_loss=1.0,
-        eval_loss_before=1.0,
-        eval_loss=1.0,
-        tokens_per_second=1.0,
-        curve=file,
         probes=store.put_bytes(probe_lines([Probe(TEXT, tuple(ids), (2,))]), "probes.jsonl"),
-        created_at=make_model().created_at,
     )
+    return made
 
 
 @dataclass(frozen=True)
