@@ -21,6 +21,7 @@ PROBES = {"/healthz", "/readyz", "/metrics"}
 # Defaults that depend on the machine, in words.
 DEFAULTS_IN_WORDS = {
     "gateway_threads": "all cores but one",
+    "gateway_prompt_threads": "all cores",
     "collector_pandoc_processes": "cores, at most 8",
 }
 

@@ -245,6 +245,8 @@ def _spec(settings: GatewaySettings, path: Path, metadata: GgufMetadata, name: s
         slots=settings.gateway_slots,
         context_tokens_per_slot=min(settings.gateway_context_tokens, trained_for),
         threads=settings.gateway_threads,
+        threads_batch=settings.gateway_prompt_threads,
+        copies_slots=True,
     )
 
 

@@ -9,13 +9,15 @@ import contextlib
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
+from jeeves_gateway.beginnings import Beginnings
 from jeeves_gateway.breaker import CircuitBreaker
 from jeeves_gateway.errors import UpstreamFailed
 from jeeves_gateway.metrics import GatewayMetrics
-from jeeves_gateway.slots import Place, SlotBook
+from jeeves_gateway.slots import SlotBook
 from jeeves_gateway.upstream import Endpoint, Piece, Sampling, Upstream
 from jeeves_shared.contracts.prompts import Message, build_messages
 from jeeves_shared.contracts.requests import ServedModel
@@ -117,6 +119,7 @@ class LocalEngine:
         self._binary = binary
         self._process: EngineProcess | None = None
         self._slots = SlotBook(spec.slots)
+        self._beginnings: Beginnings | None = None
         self._ready = asyncio.Event()
         self._settled = asyncio.Event()
         self._stalls = 0
@@ -145,10 +148,20 @@ class LocalEngine:
             EngineNotReady: not started.
             UpstreamFailed: as `Upstream.stream`.
         """
+        endpoint, beginnings, began = self.endpoint, self._beginnings, self._clock()
+        if beginnings is None:
+            raise EngineNotReady("the engine was not started")
         with self._slots.hold(owner, messages) as place:
-            async with aclosing(self._upstream.stream(self.endpoint, messages, sampling, place)) as pieces:
+            there, cached_tokens = await beginnings.computed(owner, messages, place)
+            spent = self._clock() - began
+            async with aclosing(
+                self._upstream.stream(endpoint, messages, sampling, there, spent_seconds=spent)
+            ) as pieces:
                 async for piece in pieces:
-                    yield piece
+                    if cached_tokens is not None and piece.completion_tokens:
+                        yield replace(piece, cached_tokens=cached_tokens)
+                    else:
+                        yield piece
 
     @property
     def pid(self) -> int | None:
@@ -212,8 +225,9 @@ class LocalEngine:
         self._slots = SlotBook(self._spec.slots)
         try:
             await process.start()
+            self._beginnings = Beginnings(process, _endpoint(process), self._upstream, self._metrics)
             await process.wait_ready()
-            await self._warm(process)
+            await self._beginnings.warm(build_messages("What is Jenkins?", []))
             self.problem = ""
             self._ready.set()
             self._settled.set()
@@ -245,12 +259,6 @@ class LocalEngine:
                 return "hung"
             next_check = self._clock() + _HEALTH_EVERY_SECONDS
         return "killed" if (process.exit_status or 0) < 0 else "exited"
-
-    async def _warm(self, process: EngineProcess) -> None:
-        """Put the system prompt into each slot: slots do not share a prefix (llama.cpp #22942)."""
-        messages = build_messages("What is Jenkins?", [])
-        for slot in range(self._spec.slots):
-            await self._upstream.complete(_endpoint(process), messages, Sampling(max_tokens=1), Place(slot))
 
 
 class ExternalEngine:

@@ -53,6 +53,12 @@ class GatewayMetrics:
             ("reason",),
             registry=registry,
         )
+        self.slot_copies = Counter(
+            "jeeves_gateway_slot_copies",
+            "Prompts that were copied from one slot of the engine into another, by outcome.",
+            ("outcome",),
+            registry=registry,
+        )
         self.model_info = Gauge(
             "jeeves_gateway_model_info",
             "1 for what is served.",

@@ -37,6 +37,9 @@ class GatewaySettings(ServiceSettings):
     gateway_threads: int = Field(default_factory=lambda: max(1, (os.cpu_count() or 2) - 1), ge=1, le=512)
     """Compute threads of the engine; by default all cores but one, which the gateway needs."""
 
+    gateway_prompt_threads: int = Field(default_factory=lambda: os.cpu_count() or 2, ge=1, le=512)
+    """Compute threads of the engine for prompts and for several answers at once; by default all cores."""
+
     gateway_answer_tokens_max: int = Field(default=320, ge=16, le=8192)
     """Longest generated answer."""
 

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from jeeves_shared.contracts.prompts import Message
 
-_BLOCK_CHARACTERS = 256
+BLOCK_CHARACTERS = 256
 """A little more than the system prompt, which all prompts begin with: one equal block is more than that."""
 
 
@@ -23,10 +23,14 @@ class Place(NamedTuple):
     Attributes:
         slot: llama-server's number of it; None lets it choose.
         reuse: whether what the slot holds may be used.
+        blocks: hashes of the prompt, piece by piece.
+        held: how many of them, from the beginning, the slot holds already of the same key.
     """
 
     slot: int | None
     reuse: bool = True
+    blocks: tuple[int, ...] = ()
+    held: int = 0
 
 
 @dataclass(slots=True)
@@ -39,12 +43,7 @@ class _Slot:
 
     def shared(self, blocks: Sequence[int]) -> int:
         """Blocks at the beginning that are equal."""
-        count = 0
-        for mine, theirs in zip(self.blocks, blocks, strict=False):
-            if mine != theirs:
-                break
-            count += 1
-        return count
+        return common_blocks(self.blocks, blocks)
 
 
 class SlotBook:
@@ -72,11 +71,11 @@ class SlotBook:
             # More requests than slots: the engine chooses when one is free, and nobody's text is used.
             yield Place(None, reuse=False)
             return
-        reuse = slot.owner in (None, owner)
+        reuse, held = slot.owner in (None, owner), slot.shared(blocks) if slot.owner == owner else 0
         self._turn += 1
         slot.owner, slot.blocks, slot.used, slot.busy = owner, blocks, self._turn, True
         try:
-            yield Place(slot.number, reuse)
+            yield Place(slot.number, reuse, blocks, held)
         finally:
             slot.busy = False
 
@@ -90,6 +89,13 @@ class SlotBook:
         return min(free, key=lambda slot: slot.used, default=None)
 
 
+def common_blocks(one: Sequence[int], other: Sequence[int]) -> int:
+    """Blocks at the beginning that are equal."""
+    return next(
+        (count for count, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other))
+    )
+
+
 def _blocks(messages: Sequence[Message]) -> tuple[int, ...]:
     text = "\0".join(f"{message['role']}\0{message['content']}" for message in messages)
-    return tuple(hash(text[at : at + _BLOCK_CHARACTERS]) for at in range(0, len(text), _BLOCK_CHARACTERS))
+    return tuple(hash(text[at : at + BLOCK_CHARACTERS]) for at in range(0, len(text), BLOCK_CHARACTERS))

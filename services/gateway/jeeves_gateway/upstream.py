@@ -9,7 +9,7 @@ else can answer.
 import asyncio
 from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import aiohttp
 import orjson
@@ -19,6 +19,9 @@ from jeeves_gateway.slots import Place
 from jeeves_shared.contracts.prompts import Message
 
 _CONNECT_SECONDS = 3.0
+_COPY_SECONDS = 10.0
+"""For a slot to be copied: some milliseconds, after the step that the engine is at."""
+_FIRST_TOKEN_SECONDS_MIN = 1.0
 _IDLE_SECONDS = 1.0
 """A connection that was idle for longer is not used again: servers drop theirs after 5 s at the earliest."""
 _RETRY_SHARE = 0.2
@@ -79,7 +82,7 @@ class Upstream:
     """
 
     def __init__(self, first_token_seconds: float, gap_seconds: float) -> None:
-        self._first_token_seconds = first_token_seconds
+        self.first_token_seconds = first_token_seconds
         self._gap_seconds = gap_seconds
         self._sessions: dict[bool, aiohttp.ClientSession] = {}
         self._running = 0
@@ -121,7 +124,13 @@ class Upstream:
             self._retrying -= 1
 
     async def stream(
-        self, endpoint: Endpoint, messages: Sequence[Message], sampling: Sampling, place: Place | None = None
+        self,
+        endpoint: Endpoint,
+        messages: Sequence[Message],
+        sampling: Sampling,
+        place: Place | None = None,
+        *,
+        spent_seconds: float = 0.0,
     ) -> AsyncGenerator[Piece]:
         """Generate. Closing the iterator closes the connection, which frees the engine's slot.
 
@@ -130,6 +139,7 @@ class Upstream:
             messages: the whole prompt.
             sampling: how.
             place: a slot of llama-server; None for engines without.
+            spent_seconds: of the time for the first token.
 
         Raises:
             PromptTooLong: the prompt exceeds the engine's context.
@@ -137,7 +147,7 @@ class Upstream:
             UpstreamStalled: silent for too long.
         """
         body = orjson.dumps(_body(endpoint.model, messages, sampling, place))
-        deadline = self._first_token_seconds
+        deadline = max(_FIRST_TOKEN_SECONDS_MIN, self.first_token_seconds - spent_seconds)
         events = _EventReader()
         self._running += 1
         try:
@@ -176,6 +186,32 @@ class Upstream:
             UpstreamFailed: as `stream`.
         """
         return "".join([piece.text async for piece in self.stream(endpoint, messages, sampling, place)])
+
+    async def copy_slot(self, endpoint: Endpoint, action: Literal["save", "restore"], slot: int, file: int) -> None:
+        """Have llama-server write what a slot has computed to an open file, or read it from there.
+
+        Args:
+            endpoint: the supervised engine.
+            action: `save` or `restore`.
+            slot: its number.
+            file: number by which the engine knows the file.
+
+        Raises:
+            UpstreamFailed: it could not be done.
+            UpstreamStalled: no answer in time.
+        """
+        url = f"{endpoint.chat_url.removesuffix('/v1/chat/completions')}/slots/{slot}?action={action}"
+        try:
+            async with (
+                asyncio.timeout(_COPY_SECONDS),
+                self._client().post(url, json={"filename": str(file)}, headers=endpoint.headers) as response,
+            ):
+                if response.status != 200:
+                    raise UpstreamFailed(f"The engine could not {action} a slot: status {response.status}.")
+        except TimeoutError as exc:
+            raise UpstreamStalled(f"The engine did not {action} a slot within {_COPY_SECONDS:g} s.") from exc
+        except (aiohttp.ClientError, OSError) as exc:
+            raise UpstreamFailed(f"The engine broke off: {type(exc).__name__}.") from exc
 
     async def answers(self, endpoint: Endpoint) -> bool:
         """Whether an external engine lists its models within a few seconds."""

@@ -56,6 +56,7 @@ class EngineProcess:
         self._port = spec.port
         self._process: subprocess.Popen[bytes] | None = None
         self._log_start_bytes = 0
+        self._copy_file: int | None = None
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -103,6 +104,20 @@ class EngineProcess:
         """Headers that every request to the engine needs."""
         return {"Authorization": f"Bearer {self.spec.api_key.get_secret_value()}"}
 
+    @property
+    def copy_file(self) -> int | None:
+        """Number by which the engine knows the memory that slots are copied through.
+
+        It has no name, only this process and the engine can open it, and it ends with both. None if slots are not
+        copied, before the start and after the stop.
+        """
+        return self._copy_file
+
+    def empty_copy_file(self) -> None:
+        """Forget what was copied last."""
+        if self._copy_file is not None:
+            os.ftruncate(self._copy_file, 0)
+
     async def start(self) -> None:
         """Start the process; returns at once, before the model is loaded.
 
@@ -118,6 +133,9 @@ class EngineProcess:
         try:
             self._port = self.spec.port or _free_port(self.spec.host)
             self._rotate_log()
+            if self.spec.copies_slots and self.spec.slots > 1:
+                self._copy_file = os.memfd_create("engine-slot")
+                os.fchmod(self._copy_file, 0o600)
             with self.spec.log_path.open("ab") as log:
                 self._log_start_bytes = log.tell()
                 self._process = subprocess.Popen(  # noqa: ASYNC220  (some 2 ms; must be this thread, see the class)
@@ -127,9 +145,11 @@ class EngineProcess:
                     stderr=subprocess.STDOUT,
                     env=self.spec.environment(),
                     start_new_session=True,
+                    pass_fds=() if self._copy_file is None else (self._copy_file,),
                     preexec_fn=_DieWithParent(),  # noqa: PLW1509  (takes no lock)
                 )
         except (OSError, subprocess.SubprocessError) as exc:
+            self._close_copy_file()
             raise EngineStartFailed(f"llama-server could not be started ({binary}): {exc}") from exc
 
     async def wait_ready(self, timeout_seconds: float = READY_TIMEOUT_SECONDS) -> None:
@@ -182,6 +202,7 @@ class EngineProcess:
 
     async def stop(self, grace_seconds: float = GRACE_SECONDS) -> None:
         """End the process: SIGTERM, and SIGKILL after the grace. Does nothing if it is not alive."""
+        self._close_copy_file()
         if self._process is None:
             return
         if self._signal(signal.SIGTERM):
@@ -207,6 +228,12 @@ class EngineProcess:
             return False
         self._process.send_signal(number)
         return True
+
+    def _close_copy_file(self) -> None:
+        if self._copy_file is not None:
+            os.ftruncate(self._copy_file, 0)
+            os.close(self._copy_file)
+            self._copy_file = None
 
     def _rotate_log(self) -> None:
         path = self.spec.log_path
