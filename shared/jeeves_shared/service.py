@@ -8,9 +8,9 @@ import hmac
 import logging
 import os
 import re
+import secrets
 import sys
 import time
-import uuid
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
@@ -166,7 +166,7 @@ class RequestMiddleware:
             await self._app(scope, receive, send)
             return
         offered = dict(scope["headers"]).get(REQUEST_ID_HEADER.encode(), b"").decode("latin-1")
-        current = offered if _REQUEST_ID.fullmatch(offered) else uuid.uuid4().hex
+        current = offered if _REQUEST_ID.fullmatch(offered) else secrets.token_hex(16)
         reset = request_id.set(current)
         started = time.perf_counter()
         status: int | None = None
@@ -283,5 +283,7 @@ def serve(app: FastAPI, name: str, settings: ServiceSettings, protocol: type[asy
         port=settings.port,
         http=protocol or "auto",
         log_config=None,
+        # One line a request is written by `RequestMiddleware`, with the request id.
+        access_log=False,
         timeout_graceful_shutdown=settings.drain_seconds,
     )

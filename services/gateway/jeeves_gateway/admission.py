@@ -67,7 +67,8 @@ class Admission:
         self.check()
         self.waiting += 1
         try:
-            async with asyncio.timeout(self._wait_seconds_max):
+            # A free slot is taken at once, and needs no timer.
+            async with asyncio.timeout(self._wait_seconds_max if self._slots.locked() else None):
                 await self._slots.acquire()
         except TimeoutError as exc:
             raise Overloaded(

@@ -227,7 +227,7 @@ class Answerer:
     async def _generate(self, draft: Draft) -> AsyncGenerator[Event]:
         """Ask the engine. In a stream text goes out as it comes; otherwise a bad answer is replaced unseen."""
         started = time.perf_counter()
-        writer = AnswerWriter(draft.sources)
+        writer, watch = AnswerWriter(draft.sources), self._guard.watch()
         note = self._note_unknown(draft, writer.cited)
         rung: Rung = "full" if draft.retrieved is not None and self._ladder.step == "full" else "reduced"
         if self._ladder.step != "full":
@@ -243,11 +243,10 @@ class Answerer:
                 held, opened = note, False
                 async for piece in pieces:
                     held += writer.feed(piece)
-                    if self._guard.leaks(writer.raw, len(writer.raw) - len(piece)):
+                    if watch.leaks(piece):
                         raise AnswerWithheld("The engine's answer repeated its instructions and was withheld.")
                     # What may become a refusal is held back: it may be overruled. So is what may become a leak.
-                    waits = may_become_refusal(writer.raw) or self._guard.may_leak(writer.raw)
-                    if draft.request.stream and held and not waits:
+                    if draft.request.stream and held and not (may_become_refusal(writer.raw) or watch.may_leak):
                         if not opened:
                             yield Opened(draft.response_id, rung, draft.model)
                         yield Text(held)

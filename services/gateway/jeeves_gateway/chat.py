@@ -72,8 +72,10 @@ def chat_router(parts: Parts) -> tuple[APIRouter, DirectRoute]:
 
 
 def _check_model(name: str, parts: Parts) -> None:
+    if name in _ANY_MODEL:
+        return
     served = parts.room.model
-    if name in _ANY_MODEL or (served is not None and name in (served.id, served.name)):
+    if served is not None and name in (served.id, served.name):
         return
     there = f"`{MODEL_ALIAS}`" + (f" or `{served.id}`" if served else "")
     raise UnknownModel(f"The model `{name[:80]}` is not served: use {there}.", "model")

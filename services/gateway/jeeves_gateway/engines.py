@@ -7,8 +7,8 @@ it is down `ready` is False and the ladder answers without it.
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from contextlib import aclosing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
@@ -66,8 +66,8 @@ class _Leases:
         self._idle = asyncio.Event()
         self._idle.set()
 
-    @asynccontextmanager
-    async def hold(self) -> AsyncIterator[None]:
+    @contextmanager
+    def hold(self) -> Iterator[None]:
         self.count += 1
         self._idle.clear()
         try:
@@ -320,6 +320,8 @@ class ExternalEngine:
 
 
 async def _at_most(seconds: float, event: asyncio.Event) -> None:
+    if event.is_set():
+        return
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(seconds):
             await event.wait()

@@ -66,6 +66,7 @@ _URL = re.compile(
     rf"(?i)\b[a-z][a-z0-9+.-]{{1,20}}://{_REST}+|//[\w-]+(?:\.[\w-]+)+{_REST}*|\bwww\.{_REST}+|"
     r"\b(?:javascript|data|vbscript):\S+"
 )
+_ADDRESS_SIGN = re.compile(r"[<:!]|\]\(|\]\[|//|www\.")
 REMOVED = "(address removed)"
 
 HELD_LINK = re.compile(
@@ -73,8 +74,11 @@ HELD_LINK = re.compile(
     r"(?<![\w.])(?:w{1,3}|(?i:https?|ftp):?|[\w.+-]{1,12}:/|javascript|vbscript|data:?)|\S*(?://|www\.|script:|data:)\S*)$"
 )
 """What may still become a link, an image or a tag, at the end of a text that has only begun."""
+_LINK_SIGN = re.compile(r"[\[!<]|//|www\.|script:|data:")
+_SIGNLESS_CHARACTERS = 16
+"""Longest match of `HELD_LINK` in a text without these: a blank, a scheme of 12 letters, `:/`, the last line end."""
 
-_LOOK_BACK_CHARACTERS = 1500
+_WORD = re.compile(r"\w+")
 _RUN_LEAKED_WORDS = 8
 _RUN_HELD_WORDS = 3
 
@@ -123,7 +127,7 @@ def without_foreign_links(text: str, allowed: Callable[[str], bool]) -> str:
         text: Markdown without code blocks.
         allowed: whether a source has an address.
     """
-    if not any(sign in text for sign in ("](", "][", "]:", "//", "www.", "<", ":", "!")):
+    if not _ADDRESS_SIGN.search(text):
         return text
 
     def link(match: re.Match[str]) -> str:
@@ -132,6 +136,11 @@ def without_foreign_links(text: str, allowed: Callable[[str], bool]) -> str:
 
     text = _TAG.sub("", _LINK.sub(link, _IMAGE.sub("", _REFERENCE.sub("", text))))
     return _URL.sub(lambda found: found[0] if allowed(found[0].rstrip(".,;:!?*_")) else REMOVED, text)
+
+
+def held_link(text: str) -> re.Match[str] | None:
+    """`HELD_LINK.search`, which tries each place of a text in many ways, only where it can match at all."""
+    return HELD_LINK.search(text, 0 if _LINK_SIGN.search(text) else max(0, len(text) - _SIGNLESS_CHARACTERS))
 
 
 class PromptGuard:
@@ -155,43 +164,65 @@ class PromptGuard:
         first = Message(role="system", content=messages[0]["content"] + self._suffix)
         return [first, *messages[1:]]
 
-    def leaks(self, text: str, since: int = 0) -> bool:
-        """Whether a text repeats the system prompt, or holds the canary in whatever spelling.
+    def watch(self) -> "LeakWatch":
+        """Reads one answer for what must not go out."""
+        return LeakWatch(self._prompt, self._prompt_words, self._canary)
+
+
+class LeakWatch:
+    """Reads an answer as it comes, and keeps of it only the words that a leak could begin with.
+
+    Args:
+        prompt: the words of the system prompt, with a blank around each.
+        prompt_words: the same.
+        canary: squeezed; empty for none.
+    """
+
+    def __init__(self, prompt: str, prompt_words: frozenset[str], canary: str) -> None:
+        self._prompt = prompt
+        self._prompt_words = prompt_words
+        self._canary = canary
+        self._end = ""
+        self._words: list[str] = []
+        self._squeezed = ""
+
+    def leaks(self, piece: str) -> bool:
+        """Whether the answer repeats the system prompt now, or holds the canary in whatever spelling.
 
         Args:
-            text: so far.
-            since: how much of it was judged before; the rest may be long, and the leak anywhere in it.
+            piece: what has come since the last call; may be long, and the leak anywhere in it.
         """
-        if self._canary and self._canary in _squeezed(text):
-            return True
-        words = _words(text[max(0, since - _LOOK_BACK_CHARACTERS) :])
-        # The last word may be a half one. Nearly every text ends here.
-        if sum(word in self._prompt_words for word in words) < _RUN_LEAKED_WORDS - 1:
+        if self._canary:
+            self._squeezed = self._squeezed[-len(self._canary) :] + _squeezed(piece)
+            if self._canary in self._squeezed:
+                return True
+        # The last word may be a half one: it is read again with what follows.
+        text = self._end + piece
+        found = list(_WORD.finditer(text.lower()))
+        words = self._words = [match[0] for match in found]
+        if len(found) > _RUN_LEAKED_WORDS:
+            self._end = text[found[-_RUN_LEAKED_WORDS].start() :]
+        else:
+            self._end = text
+        # Nearly every text ends here.
+        if sum(map(self._prompt_words.__contains__, words)) < _RUN_LEAKED_WORDS - 1:
             return False
-        ends = len(_words(text[since:])) + 1  # one more: a word may have been completed
-        starts = range(max(0, len(words) - _RUN_LEAKED_WORDS - ends), len(words) - _RUN_LEAKED_WORDS + 1)
+        starts = range(len(words) - _RUN_LEAKED_WORDS + 1)
         return any(f" {' '.join(words[start : start + _RUN_LEAKED_WORDS])}" in self._prompt for start in starts)
 
-    def may_leak(self, text: str) -> bool:
-        """Whether the end of a text that has only begun could be the beginning of a leak."""
-        if self._canary:
-            tail = _squeezed(text[-3 * len(self._canary) - 20 :])
-            if any(tail.endswith(self._canary[:length]) for length in range(2, len(self._canary) + 1)):
-                return True
-        return self._run(text) >= _RUN_HELD_WORDS
-
-    def _run(self, text: str) -> int:
-        """Words at the end of a text that stand in the prompt in this order."""
-        words = _words(text[-_LOOK_BACK_CHARACTERS:])
-        length = 0
+    @property
+    def may_leak(self) -> bool:
+        """Whether the end of what was read could be the beginning of a leak."""
+        lengths = range(2, len(self._canary) + 1)
+        if any(self._squeezed.endswith(self._canary[:length]) for length in lengths):
+            return True
+        run = self._words[-_RUN_HELD_WORDS:]
         # The last word may be a half one: its end is not compared.
-        while length < len(words) and f" {' '.join(words[-length - 1 :])}" in self._prompt:
-            length += 1
-        return length
+        return len(run) == _RUN_HELD_WORDS and f" {' '.join(run)}" in self._prompt
 
 
 def _words(text: str) -> list[str]:
-    return re.findall(r"\w+", text.lower())
+    return _WORD.findall(text.lower())
 
 
 def _squeezed(text: str) -> str:

@@ -1,6 +1,6 @@
 """What answering gives out: events, and the draft that an answer is while it is made."""
 
-import uuid
+import secrets
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -63,7 +63,7 @@ class Draft:
     owner: str = ""  # id of the key that asks
     searched: bool = False  # by words of ours, not by the question's: its names need not be known
     strong: bool = False  # the evidence overrules a refusal of the model
-    response_id: str = field(default_factory=lambda: f"chatcmpl-{uuid.uuid4().hex}")
+    response_id: str = field(default_factory=lambda: f"chatcmpl-{secrets.token_hex(16)}")
     model: ServedModel | None = None
     asked: ServedModel | None = None  # the model whose engine was asked, whatever answers in the end
     asked_seconds: float = 0.0  # how long that engine wrote

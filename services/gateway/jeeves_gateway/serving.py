@@ -139,7 +139,7 @@ class ModelRoom:
         engine = self.canary.choose(conversation) or self._current
         if engine is None:
             raise Unavailable(f"No engine: {self.problem}.", 5)
-        async with engine.leases.hold():
+        with engine.leases.hold():
             yield engine
 
     async def restore(self) -> None:

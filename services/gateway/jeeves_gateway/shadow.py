@@ -49,14 +49,12 @@ class Shadow:
         writer = AnswerWriter(draft.sources)
         started = time.perf_counter()
         try:
-            async with (
-                engine.leases.hold(),
-                aclosing(engine.stream(messages, sampling, draft.owner)) as out,
-            ):
-                async for piece in out:
-                    writer.feed(piece.text)
-                    if writer.repeating or is_looping(writer.raw):
-                        break
+            with engine.leases.hold():
+                async with aclosing(engine.stream(messages, sampling, draft.owner)) as out:
+                    async for piece in out:
+                        writer.feed(piece.text)
+                        if writer.repeating or is_looping(writer.raw):
+                            break
         except (UpstreamFailed, EngineError) as exc:
             engine.breaker.failure()
             logger.warning("the candidate wrote nothing along", extra={"kind": type(exc).__name__})

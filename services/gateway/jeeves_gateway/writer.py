@@ -7,7 +7,7 @@ held back: the beginning of a marker or of a fence, and code blocks, which are r
 import re
 
 from jeeves_gateway.citations import CitedText
-from jeeves_gateway.hygiene import HELD_LINK, without_foreign_links
+from jeeves_gateway.hygiene import held_link, without_foreign_links
 from jeeves_gateway.passages import SourceSet
 from jeeves_gateway.quoting import best_code_block, source_line
 
@@ -80,7 +80,7 @@ class AnswerWriter:
                 out += self._prose(before)
                 self._in_code = True
                 continue
-            held = None if final else HELD_LINK.search(self._pending) or _HELD_BACK.search(self._pending)
+            held = None if final else held_link(self._pending) or _HELD_BACK.search(self._pending)
             cut = held.start() if held else len(self._pending)
             ready, self._pending = self._pending[:cut], self._pending[cut:]
             out += self._prose(ready)

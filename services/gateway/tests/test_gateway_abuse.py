@@ -171,10 +171,12 @@ def test_real_documentation_is_left_alone(corpora: Path) -> None:
 def test_guard_holds_back_before_it_cuts() -> None:
     guard = PromptGuard(CANARY)
     words = SYSTEM_PROMPT.split()
-    assert not guard.may_leak("A node is any machine")
-    assert guard.may_leak(" ".join(words[:4])) and not guard.leaks(" ".join(words[:4]))
-    assert guard.leaks(" ".join(words[:9]))
-    assert guard.may_leak("it is her") and guard.leaks("it is heron_7731")
+    watch = guard.watch()
+    assert not watch.leaks("A node is any machine. ") and not watch.may_leak
+    assert not watch.leaks(" ".join(words[:4])) and watch.may_leak
+    assert watch.leaks(f" {' '.join(words[4:9])}")
+    watch = guard.watch()
+    assert not watch.leaks("it is her") and watch.may_leak and watch.leaks("on_7731")
     assert guard.messages([{"role": "system", "content": "x"}])[0]["content"].endswith(f"{CANARY}.")
 
 

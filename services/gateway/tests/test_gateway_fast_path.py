@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -18,7 +19,7 @@ from jeeves_gateway.budgets import BudgetStore
 from jeeves_gateway.direct import DirectRoute, DirectRoutes
 from jeeves_gateway.errors import Overloaded, UpstreamFailed
 from jeeves_gateway.fresh import FRESH_SECONDS, FreshValues
-from jeeves_gateway.hygiene import PromptGuard
+from jeeves_gateway.hygiene import HELD_LINK, PromptGuard, held_link
 from jeeves_gateway.metrics import GatewayMetrics
 from jeeves_gateway.openai_form import error_response
 from jeeves_gateway.record import GatewayRecord
@@ -159,9 +160,35 @@ def test_a_leak_is_found_wherever_it_stands_in_what_came_at_once(
 ) -> None:
     leaked = " ".join(SYSTEM_PROMPT.split()[first : first + words])
     guard = PromptGuard()
-    assert guard.leaks(f"{before} {leaked} {after}", 0)
-    assert guard.leaks(f"{before} {leaked} {after}", len(before) + len(leaked) // 2)
-    assert not guard.leaks(f"{before} {after}", 0)
+    assert guard.watch().leaks(f"{before} {leaked} {after}")
+    watch, half = guard.watch(), len(leaked) // 2
+    assert not watch.leaks(f"{before} {leaked[:5]}")
+    assert watch.leaks(leaked[5:half]) | watch.leaks(f"{leaked[half:]} {after}")
+    assert not guard.watch().leaks(f"{before} {after}")
+
+
+@given(
+    st.lists(st.sampled_from([*SYSTEM_PROMPT.split()[:9], "he", "ron", "_", " ", "\n", "é", "it"]), max_size=40),
+    st.data(),
+)
+def test_a_leak_is_found_however_the_answer_is_cut(parts: list[str], data: st.DataObject) -> None:
+    """Piece by piece the guard sees what it sees in the whole."""
+    text = " ".join(parts)
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(text)), max_size=8)))
+    pieces = [text[start:end] for start, end in pairwise([0, *cuts, len(text)])]
+    guard = PromptGuard("heron")
+    whole, cut = guard.watch(), guard.watch()
+    leaked = whole.leaks(text)
+    found = [cut.leaks(piece) for piece in pieces]
+    assert any(found) >= leaked, "what is complete in the whole is seen in the pieces"
+    if not leaked:
+        assert cut.may_leak == whole.may_leak
+
+
+@given(st.text(alphabet="[]()!<>/:.w htps@a1\n", max_size=60) | st.text(max_size=40))
+def test_what_may_become_a_link_is_found_as_by_the_whole_search(text: str) -> None:
+    for lead in ("", "word1 is here. " * 3):
+        assert str(held_link(lead + text)) == str(HELD_LINK.search(lead + text))
 
 
 class _Dropping(asyncio.Protocol):
