@@ -108,7 +108,7 @@ def judge(question: str, retrieved: Retrieved, *, heed_unknown: bool = True) -> 
         return Judgement("small-talk")
     if not retrieved.found:
         return Judgement("nothing-found", names)
-    found = evidence(question, retrieved)
+    found = evidence(question, retrieved, heed_product=heed_unknown)
     if names and found < EVIDENCE_WITH_UNKNOWN_MIN:
         return Judgement("unknown-identifier", names)
     if found < EVIDENCE_MIN:
@@ -117,12 +117,13 @@ def judge(question: str, retrieved: Retrieved, *, heed_unknown: bool = True) -> 
     return Judgement("enough", names, strong and len(_missing_terms(question, retrieved)) <= MISSING_TERMS_STRONG_MAX)
 
 
-def evidence(question: str, retrieved: Retrieved) -> float:
+def evidence(question: str, retrieved: Retrieved, *, heed_product: bool = True) -> float:
     """Probability that the sources can answer, in (0, 1).
 
     Args:
         question: as it was searched.
         retrieved: at least one hit; the passages of the prompt count.
+        heed_product: whether another product's name counts; not in words that are looked up for a log.
     """
     top = retrieved.found[:PASSAGES_IN_PROMPT]
     coverage, similarity = max(hit.coverage for hit in top), max(hit.similarity for hit in top)
@@ -136,7 +137,7 @@ def evidence(question: str, retrieved: Retrieved) -> float:
         + _WEIGHT_DOMAIN * retrieved.topicality.domain
         + _WEIGHT_STRANGENESS * retrieved.topicality.strangeness
         + _WEIGHT_MISSING_NAME * any(name.lower() not in text for name in proper_names(question))
-        + _WEIGHT_OTHER_PRODUCT * is_about_other_product(question)
+        + _WEIGHT_OTHER_PRODUCT * (heed_product and is_about_other_product(question))
     )
     return _probability(weighed)
 
