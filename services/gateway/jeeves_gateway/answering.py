@@ -147,8 +147,8 @@ class Answerer:
             self._admission.check()
         draft = await self._begin(request, search)
         draft.owner = owner
-        if events := self._without_model(draft, generate):
-            for event in events:
+        if whole := self._without_model(draft, generate):
+            for event in whole:
                 yield event
             return
         opened = False
