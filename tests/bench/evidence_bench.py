@@ -1,9 +1,10 @@
 """Which questions the gateway takes the sources to answer, and the regression behind `jeeves_gateway.evidence`.
 
 `python tests/bench/evidence_bench.py INDEX…` prints, for each index, the share of questions that pass at some bounds:
-those of the starter pack, the JenAI development pairs (asked of a handbook's index), and what no documentation of
-Jenkins answers (`off_topic_questions.jsonl` and the starter pack's refusals). With all indexes together it fits the
-weights anew. An index is the file `index.sqlite` of a store.
+those of the starter pack, the JenAI development pairs and the search bench's questions (asked of a handbook's index),
+and what no documentation of Jenkins answers (`off_topic_questions.jsonl`, `scope_questions.jsonl`, the starter pack's
+refusals). With all indexes together it fits the weights anew; groups marked `unseen` are left out of the fit. An index
+is the file `index.sqlite` of a store.
 """
 
 import argparse
@@ -12,11 +13,13 @@ import json
 import os
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from jeeves_gateway.evidence import evidence, proper_names
+from jeeves_gateway.other_products import is_about_other_product
 from jeeves_gateway.retrieval import HITS, Retrieved
 from jeeves_gateway.scope import outside
 from jeeves_shared.contracts.prompts import PASSAGES_IN_PROMPT
@@ -26,11 +29,11 @@ ROOT = Path(__file__).resolve().parents[2]
 STARTER_PACK = ROOT / "training-jobs" / "starter-pack"
 HARD_CASES = ROOT / "services" / "gateway" / "tests" / "out_of_scope_cases.jsonl"
 CORPORA = Path(os.environ.get("JEEVES_CORPORA") or ROOT.parent / "shared" / "corpora")
-BOUNDS = (0.3, 0.4, 0.5, 0.7, 0.75)
+BOUNDS = (0.3, 0.35, 0.4, 0.5, 0.7, 0.75)
 HANDBOOK_SECTIONS_MIN = 2000
-FIGURES = ("coverage", "similarity", "domain", "strangeness", "missing name")
-ANSWERABLE = ("starter pack", "development pairs")
-OFF_TOPIC = ("everyday", "unrelated", "other-product")
+FIGURES = ("coverage", "similarity", "domain", "strangeness", "missing name", "other product")
+ANSWERABLE = ("starter pack", "development pairs", "search bench")
+OFF_TOPIC = ("everyday", "unrelated", "other-product", "nonexistent", "not-in-jenkins")
 
 
 def questions(sections: int) -> dict[str, list[str]]:
@@ -42,14 +45,18 @@ def questions(sections: int) -> dict[str, list[str]]:
     if sections >= HANDBOOK_SECTIONS_MIN and pairs.is_file():
         with pairs.open(encoding="utf-8", newline="") as file:
             found["development pairs"] = [row["question"] for row in csv.DictReader(file)]
-    for path in (Path(__file__).with_name("off_topic_questions.jsonl"), STARTER_PACK / "refusals.jsonl", HARD_CASES):
+        asked = [row["question"] for row in _rows(Path(__file__).with_name("search_questions.jsonl"))]
+        found |= {"search bench": asked[::2], "unseen: search bench": asked[1::2]}
+    here = Path(__file__).parent
+    files = (here / "off_topic_questions.jsonl", here / "scope_questions.jsonl", STARTER_PACK / "refusals.jsonl")
+    for path in (*files, HARD_CASES):
         for row in _rows(path):
-            group = f"hard: {row['category']}" if path == HARD_CASES else row["category"]
-            found.setdefault(group, []).append(row["question"])
+            mark = "hard: " if path == HARD_CASES else "unseen: " if row.get("unseen") else ""
+            found.setdefault(mark + row["category"], []).append(row["question"])
     return found
 
 
-def _rows(path: Path) -> Iterable[dict[str, str]]:
+def _rows(path: Path) -> Iterable[dict[str, Any]]:
     return (json.loads(line) for line in path.read_text(encoding="utf-8").splitlines())
 
 
@@ -67,6 +74,7 @@ def figures(question: str, one: Retrieved) -> list[float]:
         one.topicality.domain,
         one.topicality.strangeness,
         float(any(name.lower() not in text for name in proper_names(question))),
+        float(is_about_other_product(question)),
     ]
 
 
@@ -96,7 +104,7 @@ def main() -> None:
             found = [(question, retrieved(index, question)) for question in asked]
             known = [evidence(q, one) if one.found and not one.unknown and not outside(q) else 0.0 for q, one in found]
             shares = "  ".join(f"{np.mean([value >= bound for value in known]):6.1%}" for bound in BOUNDS)
-            print(f"  {group:<20} n={len(asked):<4} {sum(bool(one.unknown) for _, one in found):>3} unknown  {shares}")
+            print(f"  {group:<24} n={len(asked):<4} {sum(bool(one.unknown) for _, one in found):>3} unknown  {shares}")
             if group in (*ANSWERABLE, *OFF_TOPIC):
                 rows += [figures(question, one) for question, one in found]
                 labels += [float(group in ANSWERABLE)] * len(found)

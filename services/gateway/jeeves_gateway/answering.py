@@ -28,18 +28,18 @@ from jeeves_gateway.errors import (
     UpstreamFailed,
     UpstreamStalled,
 )
-from jeeves_gateway.evidence import judge, refusal_text, unknown_note
+from jeeves_gateway.evidence import judge, refusal_text
 from jeeves_gateway.features import FeatureSwitches
 from jeeves_gateway.given import among
 from jeeves_gateway.grounding import flaw_of, is_looping, is_refusal, may_become_refusal
 from jeeves_gateway.history import EXCHANGES, recent_exchanges, search_text
 from jeeves_gateway.hygiene import PromptGuard, clean_passage
 from jeeves_gateway.ladder import Ladder
-from jeeves_gateway.made_up_syntax import made_up_note
 from jeeves_gateway.metrics import GatewayMetrics
 from jeeves_gateway.openai_form import ChatRequest
 from jeeves_gateway.outcome import Draft, Event, Opened, Outcome, Text
 from jeeves_gateway.passages import SourceSet
+from jeeves_gateway.quotation import note_unknown, quotation, speaks_of_made_up_syntax
 from jeeves_gateway.quoting import append_source, is_chinese, write_extract
 from jeeves_gateway.retrieval import Library
 from jeeves_gateway.scope import outside, outside_text
@@ -102,20 +102,23 @@ class Answerer:
         self._shadow = Shadow(room, admission, ladder)
         self._cache = AnswerCache()
 
-    async def answer(self, request: ChatRequest, search: str = "", owner: str = "") -> AsyncGenerator[Event]:
+    async def answer(
+        self, request: ChatRequest, search: str = "", owner: str = "", *, generate: bool = True
+    ) -> AsyncGenerator[Event]:
         """Answer one request.
 
         Args:
             request: what was asked.
             search: what to look up; empty for the question itself.
             owner: id of the key that asks; answers are never shared between keys.
+            generate: whether a model is wanted; without one the sources are quoted.
 
         Raises:
             Unavailable: no rung can answer.
             Overloaded: no slot, and the client wants no fallback.
             UpstreamFailed: the engine failed after text was sent, or the client wants no fallback.
         """
-        async with aclosing(self._steps(request, search, owner)) as events:
+        async with aclosing(self._steps(request, search, owner, generate)) as events:
             async for event in events:
                 if isinstance(event, Outcome):
                     self._count(event)
@@ -136,7 +139,7 @@ class Answerer:
         sampling = sampling_of(draft.request, self._answer_tokens_max, self._ladder.step)
         return self._messages(draft.request, draft.sources.passages), sampling
 
-    async def _steps(self, request: ChatRequest, search: str, owner: str) -> AsyncGenerator[Event]:
+    async def _steps(self, request: ChatRequest, search: str, owner: str, generate: bool) -> AsyncGenerator[Event]:
         pinned = self._switch.rung()
         if pinned == "unavailable":
             raise Unavailable("The operator has switched answers off for now.", 60)
@@ -144,8 +147,8 @@ class Answerer:
             self._admission.check()
         draft = await self._begin(request, search)
         draft.owner = owner
-        if refusal := self._without_evidence(draft):
-            for event in refusal:
+        if whole := self._without_model(draft, generate):
+            for event in whole:
                 yield event
             return
         opened = False
@@ -173,8 +176,8 @@ class Answerer:
         for event in self._without_engine(draft):
             yield event
 
-    def _without_evidence(self, draft: Draft) -> list[Event]:
-        """The refusal of a question that the sources cannot answer; empty if they can."""
+    def _without_model(self, draft: Draft, generate: bool) -> list[Event]:
+        """The refusal of a question that the sources cannot answer, or a quotation; empty if a model is to answer."""
         retrieved = draft.retrieved
         if retrieved is None:
             return []
@@ -184,7 +187,8 @@ class Answerer:
         judgement = judge(draft.question, retrieved, heed_unknown=not draft.searched)
         draft.strong = judgement.strong
         if judgement.enough:
-            return []
+            reason = "made-up-syntax" if speaks_of_made_up_syntax(draft) else "" if generate else "rule-is-sure"
+            return self._instead(draft, reason) if reason else []
         text = refusal_text(draft.question, judgement, retrieved.documents, retrieved.sections)
         return self._refuse(draft, judgement.reason, text)
 
@@ -213,11 +217,18 @@ class Answerer:
         again = self._cache.find(draft, draft.model)
         if again is not None:
             return [Opened(draft.response_id, "cached", draft.model), Text(again.text), again]
-        cited = CitedText(draft.sources.wholes)
-        draft.finish_reason = "stop"
-        self._note_unknown(draft, cited)
-        if not write_extract(cited, draft.question):
+        events = self._quoted(draft)
+        if not events:
             raise Unavailable("The engine is down, and the sources hold nothing that can be quoted.", 5)
+        return events
+
+    @staticmethod
+    def _quoted(draft: Draft) -> list[Event]:
+        """The sources, quoted; empty if nothing can be."""
+        cited = quotation(draft)
+        if cited is None:
+            return []
+        draft.finish_reason = "stop"
         return [
             Opened(draft.response_id, "extractive", draft.model),
             Text(cited.text),
@@ -228,7 +239,7 @@ class Answerer:
         """Ask the engine. In a stream text goes out as it comes; otherwise a bad answer is replaced unseen."""
         started = time.perf_counter()
         writer, watch = AnswerWriter(draft.sources), self._guard.watch()
-        note = self._note_unknown(draft, writer.cited)
+        note = note_unknown(draft, writer.cited)
         rung: Rung = "full" if draft.retrieved is not None and self._ladder.step == "full" else "reduced"
         if self._ladder.step != "full":
             draft.reasons.append(f"pressure-{self._ladder.reason}")
@@ -257,8 +268,9 @@ class Answerer:
             # Nothing at all came: nothing was sent either, so the ladder can still step down.
             raise UpstreamFailed("The engine wrote nothing.")
         rest = held + writer.finish()
-        if not opened and draft.strong and is_refusal(writer.raw) and (events := self._overrule(draft)):
-            for event in events:
+        overruled = not opened and draft.strong and is_refusal(writer.raw)
+        if overruled and (quoted := self._instead(draft, "refusal-overruled")):
+            for event in quoted:
                 yield event
             return
         if draft.request.stream and not opened:
@@ -266,19 +278,16 @@ class Answerer:
         for event in self._conclude(draft, writer, rung, rest):
             yield event
 
-    def _overrule(self, draft: Draft) -> list[Event]:
-        """Quote the sources although the model found nothing in them; empty if nothing can be quoted."""
-        cited = CitedText(draft.sources.wholes)
-        if not write_extract(cited, draft.question):
-            return []
-        draft.reasons.append("refusal-overruled")
-        self._metrics.degradations.labels("refusal-overruled").inc()
-        draft.finish_reason = "stop"
-        return [
-            Opened(draft.response_id, "extractive", draft.model),
-            Text(cited.text),
-            draft.outcome(cited, "extractive", grounded=True),
-        ]
+    def _instead(self, draft: Draft, reason: str) -> list[Event]:
+        """The sources, quoted, where a model's words are not wanted; empty if nothing can be quoted."""
+        draft.model = draft.model or self._room.model
+        draft.reasons.append(reason)
+        events = self._quoted(draft)
+        if events:
+            self._metrics.degradations.labels(reason).inc()
+        else:
+            draft.reasons.remove(reason)
+        return events
 
     async def _engine_text(self, draft: Draft, engine: Any, started: float) -> AsyncGenerator[str]:
         """The engine's pieces of text, with its breaker and the clocks told about it."""
@@ -354,12 +363,7 @@ class Answerer:
         if draft.retrieved is None:
             return self._closing(draft, cited, rung, grounded=False)
         if not draft.request.stream:
-            quoted = CitedText(draft.sources.wholes)
-            self._note_unknown(draft, quoted)
-            if write_extract(quoted, draft.question):
-                draft.finish_reason = "stop"
-                return self._closing(draft, quoted, "extractive", grounded=True)
-            return self._closing(draft, cited, rung, grounded=False)
+            return self._quoted(draft) or self._closing(draft, cited, rung, grounded=False)
         lead = (
             "以上回答没有完全得到来源支持。来源原文："
             if is_chinese(draft.question)
@@ -380,13 +384,6 @@ class Answerer:
             if draft.request.stream
             else [Opened(draft.response_id, rung, draft.model), Text(cited.text), outcome]
         )
-
-    @staticmethod
-    def _note_unknown(draft: Draft, cited: CitedText) -> str:
-        """Begin an answer with the question's names that the sources do not know, so that nobody takes it for one."""
-        names = draft.retrieved.unknown if draft.retrieved and not draft.searched else ()
-        note = made_up_note(draft.request.question) or unknown_note(draft.question, names)
-        return cited.add(f"{note}\n\n") if note else ""
 
     def clear_cache(self) -> int:
         """Forget all answers that are kept for the rung `cached`; how many there were."""

@@ -101,7 +101,7 @@ class SourceSet:
         self.question = question
         self.passages = tuple(passages)
         self.wholes = tuple(wholes) or self.passages
-        self._terms = [_terms(f"{item.title}\n{item.section}\n{item.text}") for item in passages]
+        self._terms = [passage_terms(item) for item in passages]
         self._all_terms = frozenset[str]().union(*self._terms, _terms(question))
         self._plain = [without_blanks(item.text) for item in passages]
         self._literal = without_blanks(
@@ -114,7 +114,7 @@ class SourceSet:
         Code blocks are left out: they are compared literally.
         """
         found = content_terms(prose(text))
-        return sum(_held(token, self._all_terms) for token in found) / len(found) if found else 1.0
+        return sum(is_held(token, self._all_terms) for token in found) / len(found) if found else 1.0
 
     def supporter(self, sentence: str) -> int | None:
         """The passage that supports a sentence best, or None if none does."""
@@ -123,14 +123,16 @@ class SourceSet:
         found = content_terms(sentence)
         if len(found) < MARKER_TERMS_MIN:
             return None
-        shares = [sum(_held(token, terms) for token in found) / len(found) for terms in self._terms]
+        shares = [sum(is_held(token, terms) for token in found) / len(found) for terms in self._terms]
         best = max(range(len(shares)), key=lambda index: (shares[index], -index))
         return best if shares[best] >= SENTENCE_SHARE_MIN else None
 
     def closest(self, text: str) -> int:
         """The passage with the largest share of a text's terms; the first among equals."""
         found = content_terms(prose(text))
-        return max(range(len(self._terms)), key=lambda index: sum(_held(token, self._terms[index]) for token in found))
+        return max(
+            range(len(self._terms)), key=lambda index: sum(is_held(token, self._terms[index]) for token in found)
+        )
 
     def invented(self, text: str) -> list[str]:
         """Identifiers, inline code and addresses of a text that stand neither in a passage nor in the question."""
@@ -162,7 +164,7 @@ class SourceSet:
         if not literal or literal in self._literal or literal.casefold() in self._literal.casefold():
             return True
         # A command or address with placeholders is known when all that it consists of is.
-        return bool(_COMPOSITE.search(name)) and all(_held(token, self._all_terms) for token in tokens(name))
+        return bool(_COMPOSITE.search(name)) and all(is_held(token, self._all_terms) for token in tokens(name))
 
 
 @lru_cache(maxsize=512)
@@ -170,5 +172,11 @@ def _terms(text: str) -> frozenset[str]:
     return frozenset(term for token in tokens(text) for term in (token.term, *token.parts))
 
 
-def _held(token: Token, terms: frozenset[str]) -> bool:
+def passage_terms(passage: Passage) -> frozenset[str]:
+    """Terms of a passage and its titles, with the parts of compounds."""
+    return _terms(f"{passage.title}\n{passage.section}\n{passage.text}")
+
+
+def is_held(token: Token, terms: frozenset[str]) -> bool:
+    """Whether a token, or all its parts, are among terms."""
     return token.term in terms or (bool(token.parts) and all(part in terms for part in token.parts))

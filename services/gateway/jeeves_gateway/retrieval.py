@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from jeeves_gateway.metrics import GatewayMetrics
+from jeeves_gateway.unknown_names import unknown_names
 from jeeves_shared.artifacts import ArtifactStore
 from jeeves_shared.contracts.documents import Passage
 from jeeves_shared.contracts.manifests import IndexManifest
@@ -174,7 +175,7 @@ class Library:
         started = time.perf_counter()
         try:
             found = await asyncio.to_thread(opened.index.search, question, HITS)
-            unknown = await asyncio.to_thread(opened.index.unknown_identifiers, question)
+            unknown = await asyncio.to_thread(unknown_names, question, opened.index, [hit.passage for hit in found])
             topicality = await asyncio.to_thread(opened.index.topicality, question)
             wholes = await asyncio.to_thread(_wholes, opened.index, found[:WHOLE_SECTIONS])
         finally:
@@ -186,7 +187,7 @@ class Library:
             documents=opened.manifest.documents,
             sections=opened.index.sections,
             found=tuple(found),
-            unknown=tuple(unknown),
+            unknown=unknown,
             topicality=topicality,
             wholes=wholes,
         )

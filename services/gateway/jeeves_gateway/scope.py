@@ -71,7 +71,8 @@ _OWN = tuple(
         r"^\W*(?:who|is|was|did|has|why (?:is|did|was))\b(?: \w+)? (?:the )?(?:build|run|job) (?:#?\d+|number \d+)\b",
         # Who has admin rights on our Jenkins · what is the IP address of our controller
         rf"^\W*who\b.*\b{_OUR}\b.*\b{_THING}\b",
-        rf"^\W*(?:what|which)(?:'s| is| are) (?:the )?(?:ip|host ?name|address|url|version|uptime)\b[^?]*\bof {_OUR}\b",
+        rf"^\W*(?:what|which)(?:'s| is| are) (?:the )?(?:current |present )?"
+        rf"(?:ip|host ?name|address|url|version|uptime|load|length|size|status|queue)\b[^?]*\b(?:of|on|in) {_OUR}\b",
     )
 )
 _ADVICE = re.compile(rf"{_HOW.pattern}|\b(?:should|can|may|could|must|need)\b")
@@ -88,7 +89,8 @@ _FUTURE = re.compile(
     r"(?i)\bshare price\b|\bwill\b[^?]*\b(?:next year|in (?:\w+ )?(?:19|20|21)\d\d|in (?:\w+) years)\b|"
     r"^\W*(?:when|on which date|in which (?:year|version)) will\b[^?]*"
     r"\b(?:removed|released|deprecated|dropped|discontinued|end)\b|"
-    r"^\W*(?:which|what) (?:new )?features will\b|^\W*will my next\b|^\W*(?:who|which \w+) will win\b"
+    r"^\W*(?:which|what) (?:new )?features will\b|^\W*will my next\b|^\W*(?:who|which \w+) will win\b|"
+    r"^\W*(?:what|which \w+) will (?:be|come) (?:in|with|after) the next\b|^\W*when will the next\b"
 )
 _HARM = re.compile(
     r"(?i)\b(?:write|make|create|build|send|craft|design)\b[^?]{0,30}"
@@ -101,8 +103,10 @@ _HARM = re.compile(
     r"\btake over (?:an?|the|someone)\b[^?]*\bjenkins\b"
 )
 _OTHER_PRODUCT = re.compile(
-    r"(?i)\b(?:gitlab[ -]ci|github actions?|circleci|travis ?ci|teamcity|bamboo|azure (?:devops|pipelines|boards)|"
-    r"tekton|drone(?: ci)?|buildkite|argo ?cd|concourse|spinnaker|appveyor|gocd)\b"
+    r"(?i)\b(?:gitlab[ -](?:ci|runners?|pipelines?)|github (?:actions?|workflows?)|circleci|travis ?ci|teamcity|bamboo|"
+    r"azure (?:devops|pipelines|boards)|bitbucket pipelines?|tekton|drone(?: ci)?|buildkite|argo ?(?:cd|workflows?)|"
+    r"concourse|spinnaker|appveyor|gocd|octopus deploy|(?:aws )?code(?:build|pipeline|deploy|fresh|ship)|bitrise|"
+    r"dagger|semaphore ?ci|woodpecker|(?:google )?cloud build|flux ?cd)\b"
 )
 _OF_JENKINS = re.compile(r"(?i)jenkins|plugin|declarative|shared librar|multibranch|migrat|webhook|compar")
 _FORMS: tuple[tuple[Outside, tuple[re.Pattern[str], ...], re.Pattern[str] | None], ...] = (

@@ -7,6 +7,7 @@ import httpx
 import openai
 import pytest
 
+MADE_UP = "What does `withCredentials(usernamePassword: true)` set, usernameVariable and passwordVariable?"
 NODE = "What is a node?"
 WEAK = "Which agent is the cheapest machine for a build?"
 LOGIN = "How do I use withCredentials with a username and password?"
@@ -168,6 +169,16 @@ class TestAnswers:
             assert "A node is any machine" in said and "could not find" not in said
         assert response.headers["x-jeeves-rung"] == extension["rung"] == "extractive"
         assert extension["citations"] and not extension["refused"]
+
+    def test_made_up_syntax_is_not_explained_by_the_model(self, gateway, engine) -> None:
+        engine.say = "The step sets two variables when the binding was skipped."
+        for body in (gateway.ask(MADE_UP).json(), gateway.listen(MADE_UP)[1][-2]):
+            assert body["jeeves"]["rung"] == "extractive" and body["jeeves"]["reasons"] == ["made-up-syntax"]
+        text, extension = gateway.answer(MADE_UP)
+        assert text.startswith(
+            "`withCredentials` has no parameter `usernamePassword` that I know of. It takes `bindings`."
+        )
+        assert "`usernameVariable`" in text and extension["citations"] and engine.requests == []
 
     def test_retrieval_can_be_switched_off(self, gateway, engine) -> None:
         engine.say = "Anything at all."

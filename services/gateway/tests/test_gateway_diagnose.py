@@ -52,7 +52,7 @@ LINES = [
     ("script.sh.copy: line 1: kubectl: command not found", "missing-tool"),
     ("'gradle' is not recognized as an internal or external command,", "missing-tool"),
     ("Tool type \"maven\" does not have an install of \"M3\" configured - did you mean \"M2\"?", "missing-tool"),
-    ("ERROR: Could not find credentials entry with ID 'nexus-deploy'", "credentials"),
+    ("error: No signing certificate \"iOS Distribution\" found", "credentials"),
     ("curl: (6) Could not resolve host: repo.example.org", "network"),
     ("PKIX path building failed: unable to find valid certification path to requested target", "network"),
     ("[ERROR] Failed to execute goal: Could not resolve dependencies for project org.x:y:jar:1.0", "dependency"),
@@ -241,13 +241,25 @@ class TestRoute:
         assert found.explanation and found.citations and found.index_id
         assert gateway.get(f"/v1/responses/{found.id}/lineage").json()["index_id"] == found.index_id
 
+    def test_a_sure_rule_stands_beside_quotations_only(self, gateway, engine) -> None:
+        engine.say = "Update plugins one at a time, or buy a new computer."
+        log = b'error: No signing certificate "iOS Distribution" found\nFinished: FAILURE\n'
+        found = Diagnosis.model_validate(gateway.post("/v1/diagnose", content=log).raise_for_status().json())
+        assert found.findings.confidence == "high" and engine.requests == []
+        assert found.rung == "extractive" and found.reasons == ("rule-is-sure",)
+        assert "secret file" in found.explanation and found.citations[0].source_path == "test/credentials.md"
+
     def test_model_never_sees_secrets_and_preview_is_what_it_sees(self, gateway, engine) -> None:
-        preview = DiagnosisPreview.model_validate(
-            gateway.post("/v1/diagnose", params={"preview": True}, content=STAGES.encode()).json()
+        unsure = STAGES.replace(
+            "/srv/run.sh: line 3: mvn: command not found", "java.lang.NoSuchMethodError: hudson.X.y"
         )
-        assert engine.requests == []
-        gateway.post("/v1/diagnose", content=STAGES.encode()).raise_for_status()
-        sent = engine.requests[-1]["messages"] if engine.requests else [m.model_dump() for m in preview.messages]
+        preview = DiagnosisPreview.model_validate(
+            gateway.post("/v1/diagnose", params={"preview": True}, content=unsure.encode()).json()
+        )
+        assert engine.requests == [] and preview.findings.confidence == "medium"
+        gateway.post("/v1/diagnose", content=unsure.encode()).raise_for_status()
+        [asked] = engine.requests
+        sent = asked["messages"]
         assert sent == [message.model_dump() for message in preview.messages]
         everything = json.dumps(sent) + preview.model_dump_json()
         for secret in ("hunter2-s3cret", "tk-93hf83hf83", "Ada Lovelace", "/home/ada"):

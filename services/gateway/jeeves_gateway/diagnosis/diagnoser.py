@@ -143,7 +143,9 @@ class Diagnoser:
     async def _explanation(self, log: ReadLog, owner: str) -> tuple[Outcome | None, list[str]]:
         try:
             search = log.search or log.findings.cause
-            async for event in self._answerer.answer(_request(log.findings), search, owner):
+            # Where a rule names the cause, a small model's words beside it do more harm than good: pages are quoted.
+            generate = log.findings.confidence != "high"
+            async for event in self._answerer.answer(_request(log.findings), search, owner, generate=generate):
                 if isinstance(event, Outcome):
                     return event, list(event.reasons)
         except (Unavailable, Overloaded, UpstreamFailed) as exc:
