@@ -32,6 +32,7 @@ from jeeves_gateway.features import FeatureSwitches
 from jeeves_gateway.feedback import Feedback, RecentAnswers
 from jeeves_gateway.feedback_routes import feedback_router
 from jeeves_gateway.hygiene import PromptGuard
+from jeeves_gateway.in_use import make_use
 from jeeves_gateway.keys import Doorkeeper
 from jeeves_gateway.ladder import STEPS, Ladder, Pressure, free_memory_share
 from jeeves_gateway.limits import RequestLimits
@@ -95,6 +96,7 @@ def create_app(settings: GatewaySettings, open_index: OpenIndex = SearchIndex.op
             await parts.build_logs.close()
             parts.library.close()
             await parts.behind.flush()
+            await parts.in_use.close()
             parts.record.close()
 
     async def engine_missing() -> str | None:
@@ -147,6 +149,7 @@ def _build_parts(settings: GatewaySettings, open_index: OpenIndex, metrics: Gate
     database = open_database(settings.database("gateway"))
     record, budget_store = GatewayRecord(database), BudgetStore(database)
     behind = WriteBehind(record, budget_store, metrics)
+    in_use = make_use(settings.gateway_rate_limit_storage, metrics)
     feedback = Feedback(database)
     features = FeatureSwitches(record, lambda: datetime.now(UTC))
     upstream = Upstream(settings.gateway_first_token_seconds_max, settings.gateway_token_gap_seconds_max)
@@ -191,7 +194,8 @@ def _build_parts(settings: GatewaySettings, open_index: OpenIndex, metrics: Gate
         recent=RecentAnswers(),
         retraining=_retraining_watch(settings, feedback, record),
         history_exchanges=settings.gateway_conversation_exchanges,
-        budgets=Budgets(budget_store, behind, _default_limits(settings), metrics),
+        budgets=Budgets(budget_store, behind, _default_limits(settings), metrics, in_use),
+        in_use=in_use,
         budget_store=budget_store,
         features=features,
         metrics=metrics,

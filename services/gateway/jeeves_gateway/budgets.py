@@ -1,14 +1,13 @@
 """Limits of a key beside its request rate: tokens per minute, tokens per day, answers at the same time.
 
-Tokens of a day are kept in SQL, so that a restart does not forget them and replicas share them. Tokens are counted
-when an answer ends; a key that is over its budget gets no further answer. A store that is down lets requests pass,
-and says so in a metric.
+Tokens of a day are kept in SQL, so that a restart does not forget them and replicas share them; the others in memory or
+in Redis (`in_use.py`). Tokens are counted when an answer ends; a key that is over its budget gets no further answer. A
+store that is down lets requests pass, and says so in a metric.
 """
 
 import asyncio
 import logging
 import time
-from collections import defaultdict, deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -20,6 +19,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from jeeves_gateway.errors import RateLimited
 from jeeves_gateway.fresh import FreshValues
+from jeeves_gateway.in_use import InUse, UsedUp
 from jeeves_gateway.keys import Caller
 from jeeves_gateway.metrics import GatewayMetrics
 from jeeves_shared.contracts.base import Contract
@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     from jeeves_gateway.write_behind import WriteBehind
 
 logger = logging.getLogger(__name__)
-
-_MINUTE_SECONDS = 60.0
 
 _metadata = MetaData()
 _limits = Table(
@@ -144,6 +142,7 @@ class Budgets:
         behind: writes the usage.
         defaults: for keys without limits of their own; None: unlimited.
         metrics: gets refusals and failures of the store.
+        in_use: what keys use at this moment.
         clock: monotonic seconds.
         today: the day in UTC, ISO form.
     """
@@ -154,6 +153,7 @@ class Budgets:
         behind: "WriteBehind",
         defaults: KeyLimits,
         metrics: GatewayMetrics,
+        in_use: InUse,
         *,
         clock: Callable[[], float] = time.monotonic,
         today: Callable[[], str] = lambda: datetime.now(UTC).date().isoformat(),
@@ -162,10 +162,8 @@ class Budgets:
         self._behind = behind
         self._defaults = defaults
         self._metrics = metrics
-        self._clock = clock
+        self._in_use = in_use
         self._today = today
-        self._running: defaultdict[str, int] = defaultdict(int)
-        self._minute: defaultdict[str, deque[tuple[float, int]]] = defaultdict(deque)
         self._fresh = FreshValues(self._read_limits, clock)
 
     async def limits(self, caller: Caller) -> KeyLimits:
@@ -187,12 +185,6 @@ class Budgets:
             RateLimited: too many at the same time, or a budget is used up; says when to try again.
         """
         limits = await self.limits(caller)
-        if limits.concurrent is not None and self._running[caller.limit_key] >= limits.concurrent:
-            raise self._refused("concurrent", f"{limits.concurrent} answers of this key run already.", 1)
-        if limits.tokens_per_minute is not None:
-            used, wait = self._tokens_of_minute(caller.limit_key)
-            if used >= limits.tokens_per_minute:
-                raise self._refused("tokens-per-minute", f"More than {limits.tokens_per_minute} tokens a minute.", wait)
         if limits.tokens_per_day is not None:
             # Asked first: what is written in between is then counted twice for a moment, rather than not at all.
             unwritten = self._behind.unwritten_tokens(caller.id, self._today())
@@ -208,25 +200,18 @@ class Budgets:
                     raise self._refused(
                         "tokens-per-day", f"The {limits.tokens_per_day} tokens of today are used.", wait
                     )
-        self._running[caller.limit_key] += 1
-        return Hold(lambda: self._leave(caller.limit_key))
+        # Last, because it looks and takes at once: nothing that is waited for comes in between.
+        place = await self._in_use.enter(caller.limit_key, limits.concurrent, limits.tokens_per_minute)
+        if not isinstance(place, UsedUp):
+            return Hold(place)
+        if place.what == "concurrent":
+            raise self._refused(place.what, f"{limits.concurrent} answers of this key run already.", place.wait_seconds)
+        raise self._refused(place.what, f"More than {limits.tokens_per_minute} tokens a minute.", place.wait_seconds)
 
     async def spend(self, caller: Caller, tokens: int) -> None:
         """Count what an answer used."""
-        self._minute[caller.limit_key].append((self._clock(), tokens))
+        await self._in_use.spend(caller.limit_key, tokens)
         self._behind.spend(caller.id, self._today(), tokens)
-
-    def _leave(self, key: str) -> None:
-        self._running[key] -= 1
-        if self._running[key] <= 0:
-            del self._running[key]
-
-    def _tokens_of_minute(self, key: str) -> tuple[int, int]:
-        spent, now = self._minute[key], self._clock()
-        while spent and now - spent[0][0] >= _MINUTE_SECONDS:
-            spent.popleft()
-        wait = int(_MINUTE_SECONDS - (now - spent[0][0])) + 1 if spent else 1
-        return sum(tokens for _, tokens in spent), wait
 
     def _refused(self, reason: str, detail: str, wait_seconds: int) -> RateLimited:
         self._metrics.refusals.labels(reason).inc()

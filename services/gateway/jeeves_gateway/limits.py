@@ -63,6 +63,9 @@ class RequestLimits:
     ) -> None:
         self._item: RateLimitItem = parse(limit)
         options: dict[str, Any] = {"wrap_exceptions": True}  # vendor errors come out as StorageError
+        if storage_uri.startswith(("redis://", "rediss://")):
+            # What is not waited for any more must not go on to block its thread.
+            options |= {"socket_timeout": STORE_SECONDS_MAX, "socket_connect_timeout": STORE_SECONDS_MAX}
         self._in_memory = storage_uri.startswith("memory:")
         # A fixed window admits twice the limit around its edge.
         self._limiter = Limiter(

@@ -10,6 +10,7 @@ from sqlalchemy import text
 
 from jeeves_gateway.budgets import Budgets, BudgetStore, KeyLimits
 from jeeves_gateway.errors import RateLimited
+from jeeves_gateway.in_use import OwnUse
 from jeeves_gateway.keys import Caller
 from jeeves_gateway.limits import SWEEP_SECONDS, SweptMemoryStorage
 from jeeves_gateway.metrics import GatewayMetrics
@@ -79,7 +80,7 @@ class TestBudgets:
         registry = CollectorRegistry()
         metrics, store = GatewayMetrics(registry), BudgetStore(database)
         behind = WriteBehind(GatewayRecord(database), store, metrics)
-        budgets = Budgets(store, behind, KeyLimits(tokens_per_day=0, concurrent=1), metrics)
+        budgets = Budgets(store, behind, KeyLimits(tokens_per_day=0, concurrent=1), metrics, OwnUse())
         with pytest.raises(RateLimited):
             await budgets.admit(CALLER)
         with database.begin() as connection:
