@@ -2,9 +2,11 @@
 
 `make bench-engine`, or `python tests/bench/engine_bench.py [--rounds 5] [--chats 8] [--tokens 48]`.
 
-A cold burst: so many chats at once that begin alike (some 470 tokens) and that no slot has seen before, through the
+A cold burst: so many chats at once that begin alike (some 590 tokens) and that no slot has seen before, through the
 gateway with as many slots, half and a quarter of them, then bare. `single` is one stream of its own. Rounds alternate;
-every figure is the median with the least and the most. All engines have one compute thread.
+every figure is the median with the least and the most. All engines have one compute thread for one answer, and all
+cores for prompts and several answers at once, which is the default of `llama_cpp.server` on two cores. Answers count
+numbers: others repeat themselves, the gateway ends those, and fewer tokens would be compared with more.
 """
 
 import argparse
@@ -29,7 +31,9 @@ from jeeves_shared.engine.binary import engine_version, find_engine_binary
 from jeeves_shared.engine.spec import EngineSpec
 
 CONTEXT_TOKENS = 1024
+CORES = os.cpu_count() or 2
 _STATEMENT = "Agent {} of round {} runs on port {}, has {} executors and the labels linux and docker. "
+_COUNTED = ", ".join(str(number) for number in range(1, 41))
 _WHEELS = Path.home() / ".cache" / "jeeves" / "wheels"
 
 
@@ -44,11 +48,11 @@ class Burst:
 
 def conversation(number: int, chat: int) -> list[Message]:
     """A chat of a round: all of a round begin alike, no two rounds do."""
-    told = "".join(_STATEMENT.format(line, number, 50000 + 7 * line + number, line % 5 + 1) for line in range(17))
+    told = "".join(_STATEMENT.format(line, number, 50000 + 7 * line + number, line % 5 + 1) for line in range(12))
     return [
-        Message(role="user", content=f"Round {number}. Remember this. {told}"),
-        Message(role="assistant", content="I will."),
-        Message(role="user", content=f"Tell me everything about agent {chat}, in many words, and about its labels."),
+        Message(role="user", content=f"Round {number}. {told}Now count."),
+        Message(role="assistant", content=_COUNTED),
+        Message(role="user", content=f"Count on from {100 * chat + 113}."),
     ]
 
 
@@ -98,6 +102,7 @@ def gateway(slots: int, folder: Path) -> Server:
         JEEVES_GATEWAY_RATE_LIMIT="1000000/second",
         JEEVES_GATEWAY_SLOTS=str(slots),
         JEEVES_GATEWAY_THREADS="1",
+        JEEVES_GATEWAY_PROMPT_THREADS=str(CORES),
         JEEVES_GATEWAY_CONTEXT_TOKENS=str(CONTEXT_TOKENS),
         JEEVES_GATEWAY_QUEUE_SECONDS_MAX="120",
         JEEVES_GATEWAY_TOKEN_GAP_SECONDS_MAX="120",
@@ -113,6 +118,7 @@ def bare(slots: int, folder: Path) -> Server:
         log_path=folder / "bare.log",
         slots=slots,
         context_tokens_per_slot=CONTEXT_TOKENS,
+        threads_batch=CORES,
     )
     body = {"messages": [{"role": "user", "content": "What is a node?"}], "max_tokens": 1}
     command = list(spec.command_line(find_engine_binary(), port))
@@ -135,7 +141,7 @@ def llama_cpp_server() -> Server:
         "port": port,
         "n_ctx": CONTEXT_TOKENS,
         "n_threads": 1,
-        "n_threads_batch": 1,
+        "n_threads_batch": CORES,
         "interrupt_requests": False,
         "verbose": False,
         "api_key": KEY,
