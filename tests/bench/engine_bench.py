@@ -1,6 +1,6 @@
 """The supervised engine beside its peers, with the real small model. Printed, never asserted.
 
-`make bench-engine`, or `python tests/bench/engine_bench.py [--rounds 5] [--chats 8] [--tokens 48]`.
+`make bench-engine`, or `python tests/bench/engine_bench.py [--rounds 5] [--chats 8] [--tokens 128]`.
 
 A cold burst: so many chats at once that begin alike (some 590 tokens) and that no slot has seen before, through the
 gateway with as many slots, half and a quarter of them, then bare. `single` is one stream of its own. Rounds alternate;
@@ -175,7 +175,7 @@ async def measure(arguments: argparse.Namespace, folder: Path) -> None:
             for server in servers:
                 bursts[server.name].append(await burst(server, 2 * number, chats, tokens))
             for server in servers:
-                singles[server.name].append(await burst(server, 2 * number + 1, 1, 2 * tokens))
+                singles[server.name].append(await burst(server, 2 * number + 1, 1, tokens))
     finally:
         for server in servers:
             server.stop()
@@ -196,7 +196,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--chats", type=int, default=8)
-    parser.add_argument("--tokens", type=int, default=48)
+    parser.add_argument("--tokens", type=int, default=128)
     arguments = parser.parse_args()
     sys.stdout.write(f"load average {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores\n")
     with tempfile.TemporaryDirectory(prefix="jeeves-bench-") as folder:
