@@ -44,6 +44,7 @@ class Burst:
     tokens_per_second: float
     first_token_seconds: float
     failed: int
+    written: int
 
 
 def conversation(number: int, chat: int) -> list[Message]:
@@ -62,6 +63,8 @@ def body_for(server: Server, number: int, chat: int, tokens: int) -> dict[str, o
     more = {"stream": True, "stream_options": {"include_usage": True}, "max_tokens": tokens, "temperature": 0}
     if server.name.startswith("jeeves"):
         return {"messages": said, "jeeves": {"retrieval": False, "fallback": False}, **more}
+    if server.name == "llama_cpp.server":
+        more["repeat_penalty"] = 1.0  # its own default, 1.1, would end an answer that counts
     return {"messages": build_messages(said[-1]["content"], [], said[:-1]), **more}
 
 
@@ -83,8 +86,8 @@ async def burst(server: Server, number: int, chats: int, tokens: int) -> Burst:
         used = [event["usage"]["completion_tokens"] for event in events if event.get("usage")]
         written += used[-1] if used else len(spoken)
         firsts.append(reply.events_at[min(spoken[0] if spoken else 0, len(reply.events_at) - 1)] - started)
-    found = Burst(written / took, statistics.median(firsts) if firsts else float("nan"), failed)
-    sys.stderr.write(f"{server.name}: {chats} chats, {written} tokens in {took:.1f} s, {found}\n")
+    found = Burst(written / took, statistics.median(firsts) if firsts else float("nan"), failed, written)
+    sys.stderr.write(f"{server.name}: {chats} chats in {took:.1f} s, {found}\n")
     return found
 
 
@@ -183,7 +186,7 @@ async def measure(arguments: argparse.Namespace, folder: Path) -> None:
         speeds = {name: [one.tokens_per_second for one in rounds] for name, rounds in found.items()}
         firsts = {name: [one.first_token_seconds for one in rounds] for name, rounds in found.items()}
         for name, rounds in found.items():
-            show(name, f"{title}: tokens/s", speeds[name], "")
+            show(name, f"{title}: tokens/s", speeds[name], f"of {min(one.written for one in rounds)} tokens or more")
             show(name, f"{title}: first token p50", firsts[name], f"s, {sum(one.failed for one in rounds)} failed")
         for slots in widths:
             for peer in (f"bare-{chats}", "llama_cpp.server"):
