@@ -1,7 +1,9 @@
 """A beginning that chats of one key share is computed once: the real engine, the real small model."""
 
 import asyncio
+import json
 import os
+import random
 import signal
 import time
 from collections.abc import AsyncIterator, Callable
@@ -12,6 +14,10 @@ from typing import Any
 
 import pytest
 from prometheus_client import CollectorRegistry
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
 
 from jeeves_gateway.beginnings import Beginnings
 from jeeves_gateway.engines import LocalEngine
@@ -166,6 +172,95 @@ async def test_everybody_hears_that_the_engine_was_killed(running: Running) -> N
         assert time.monotonic() < deadline, "the engine was not started again"
         await asyncio.sleep(0.05)
     assert (await running.ask(2)).text.startswith("213")
+
+
+class SlotEngine:
+    """Speaks llama-server's slots: who wrote what each holds, and who was shown what another key wrote.
+
+    A chat that has not begun when its client goes away does not begin; a copy is made all the same.
+    """
+
+    def __init__(self) -> None:
+        self.holds = [""] * SLOTS
+        self.busy = [asyncio.Lock() for _ in range(SLOTS)]
+        self.leaks: list[str] = []
+        self.chance = random.Random(1)
+        self.going_on: set[asyncio.Task[Any]] = set()
+
+    def app(self) -> Starlette:
+        """Its application."""
+        return Starlette(
+            routes=[
+                Route("/v1/chat/completions", self._chat, methods=["POST"]),
+                Route("/slots/{slot:int}", self._copy, methods=["POST"]),
+            ]
+        )
+
+    async def _chat(self, request: Request) -> Response:
+        asked = await request.json()
+        slot, owner = asked["id_slot"], asked["messages"][-1]["content"].split()[0]
+        async with self.busy[slot]:
+            if await request.is_disconnected():
+                return Response()
+            if asked["cache_prompt"] and self.holds[slot] not in ("", owner):
+                self.leaks.append(f"{owner} was shown what {self.holds[slot]} wrote")
+            self.holds[slot] = owner
+            await asyncio.sleep(self.chance.uniform(0, 0.01))
+        ended = {"choices": [{"index": 0, "delta": {"content": "1"}, "finish_reason": "length"}]}
+        return Response(f"data: {json.dumps(ended)}\n\ndata: [DONE]\n\n", media_type="text/event-stream")
+
+    async def _copy(self, request: Request) -> Response:
+        file, slot = int((await request.json())["filename"]), int(request.path_params["slot"])
+        work = asyncio.create_task(self._copied(request.query_params["action"], slot, file))
+        self.going_on.add(work)
+        return Response(status_code=200 if await asyncio.shield(work) else 400)
+
+    async def _copied(self, action: str, slot: int, file: int) -> bool:
+        await asyncio.sleep(self.chance.uniform(0, 0.01))
+        async with self.busy[slot]:
+            if action == "save":
+                os.ftruncate(file, 0)
+                os.pwrite(file, self.holds[slot].encode(), 0)
+                return True
+            self.holds[slot] = os.pread(file, 10, 0).decode()
+            return self.holds[slot] != ""
+
+
+async def test_whoever_goes_away_at_whatever_time_no_key_is_shown_what_another_wrote(serve: Callable[..., Any]) -> None:
+    registry, chance = CollectorRegistry(), random.Random(2)
+    file = os.memfd_create("test")
+    process: Any = SimpleNamespace(
+        spec=SimpleNamespace(slots=SLOTS), copy_file=file, empty_copy_file=lambda: os.ftruncate(file, 0)
+    )
+    upstream, engine = Upstream(first_token_seconds=5, gap_seconds=5), SlotEngine()
+    admitted = asyncio.Semaphore(SLOTS)
+    with serve(engine.app()) as url:
+        endpoint = Endpoint(f"{url}/v1/chat/completions", {}, "m")
+        beginnings, book = Beginnings(process, endpoint, upstream, GatewayMetrics(registry)), SlotBook(SLOTS)
+
+        async def ask(number: int, owner: str) -> None:
+            said = prompt(2, f"{owner} told {{}}{{}}: {'so ' * 30}")[1:3]
+            messages = build_messages(f"{owner} asks {number}", [], said)
+            async with admitted:
+                with book.hold(owner, messages) as place:
+                    there, _ = await beginnings.computed(owner, messages, place)
+                    await upstream.complete(endpoint, messages, Sampling(max_tokens=1), there)
+
+        async def ask_a_while(number: int, owner: str) -> None:
+            asking = asyncio.create_task(ask(number, owner))
+            await asyncio.wait([asking], timeout=chance.choice([5.0, 5.0, chance.uniform(0, 0.06)]))
+            asking.cancel()
+            await asyncio.gather(asking, return_exceptions=True)
+
+        for number in range(40):
+            owners = chance.choices("ab", k=4)
+            await asyncio.gather(*(ask_a_while(10 * number + at, owner) for at, owner in enumerate(owners)))
+    await upstream.close()
+    assert engine.leaks == []
+    assert os.fstat(file).st_size == 0
+    os.close(file)
+    assert (registry.get_sample_value("jeeves_gateway_slot_copies_total", {"outcome": "copied"}) or 0) > 10
+    assert registry.get_sample_value("jeeves_gateway_slot_copies_total", {"outcome": "failed"}) is None
 
 
 async def test_an_engine_that_cannot_copy_answers_all_the_same(engine: Any, serve: Callable[..., Any]) -> None:
