@@ -1,10 +1,12 @@
 """The supervised engine beside its peers, with the real small model. Printed, never asserted.
 
-`make bench-engine`, or `python tests/bench/engine_bench.py [--rounds 5] [--chats 8] [--tokens 48]`.
+`make bench-engine`, or `python tests/bench/engine_bench.py [--rounds 5] [--chats 8] [--tokens 128]`.
 
-A cold burst: so many chats at once that begin alike (some 470 tokens) and that no slot has seen before, through the
+A cold burst: so many chats at once that begin alike (some 590 tokens) and that no slot has seen before, through the
 gateway with as many slots, half and a quarter of them, then bare. `single` is one stream of its own. Rounds alternate;
-every figure is the median with the least and the most. All engines have one compute thread.
+every figure is the median with the least and the most. All engines have one compute thread for one answer, and all
+cores for prompts and several answers at once, which is the default of `llama_cpp.server` on two cores. Answers count
+numbers: others repeat themselves, the gateway ends those, and fewer tokens would be compared with more.
 """
 
 import argparse
@@ -29,7 +31,9 @@ from jeeves_shared.engine.binary import engine_version, find_engine_binary
 from jeeves_shared.engine.spec import EngineSpec
 
 CONTEXT_TOKENS = 1024
+CORES = os.cpu_count() or 2
 _STATEMENT = "Agent {} of round {} runs on port {}, has {} executors and the labels linux and docker. "
+_COUNTED = ", ".join(str(number) for number in range(1, 41))
 _WHEELS = Path.home() / ".cache" / "jeeves" / "wheels"
 
 
@@ -40,15 +44,16 @@ class Burst:
     tokens_per_second: float
     first_token_seconds: float
     failed: int
+    written: int
 
 
 def conversation(number: int, chat: int) -> list[Message]:
     """A chat of a round: all of a round begin alike, no two rounds do."""
-    told = "".join(_STATEMENT.format(line, number, 50000 + 7 * line + number, line % 5 + 1) for line in range(17))
+    told = "".join(_STATEMENT.format(line, number, 50000 + 7 * line + number, line % 5 + 1) for line in range(12))
     return [
-        Message(role="user", content=f"Round {number}. Remember this. {told}"),
-        Message(role="assistant", content="I will."),
-        Message(role="user", content=f"Tell me everything about agent {chat}, in many words, and about its labels."),
+        Message(role="user", content=f"Round {number}. {told}Now count."),
+        Message(role="assistant", content=_COUNTED),
+        Message(role="user", content=f"Count on from {100 * chat + 113}."),
     ]
 
 
@@ -58,6 +63,8 @@ def body_for(server: Server, number: int, chat: int, tokens: int) -> dict[str, o
     more = {"stream": True, "stream_options": {"include_usage": True}, "max_tokens": tokens, "temperature": 0}
     if server.name.startswith("jeeves"):
         return {"messages": said, "jeeves": {"retrieval": False, "fallback": False}, **more}
+    if server.name == "llama_cpp.server":
+        more["repeat_penalty"] = 1.0  # its own default, 1.1, would end an answer that counts
     return {"messages": build_messages(said[-1]["content"], [], said[:-1]), **more}
 
 
@@ -79,8 +86,8 @@ async def burst(server: Server, number: int, chats: int, tokens: int) -> Burst:
         used = [event["usage"]["completion_tokens"] for event in events if event.get("usage")]
         written += used[-1] if used else len(spoken)
         firsts.append(reply.events_at[min(spoken[0] if spoken else 0, len(reply.events_at) - 1)] - started)
-    found = Burst(written / took, statistics.median(firsts) if firsts else float("nan"), failed)
-    sys.stderr.write(f"{server.name}: {chats} chats, {written} tokens in {took:.1f} s, {found}\n")
+    found = Burst(written / took, statistics.median(firsts) if firsts else float("nan"), failed, written)
+    sys.stderr.write(f"{server.name}: {chats} chats in {took:.1f} s, {found}\n")
     return found
 
 
@@ -98,6 +105,7 @@ def gateway(slots: int, folder: Path) -> Server:
         JEEVES_GATEWAY_RATE_LIMIT="1000000/second",
         JEEVES_GATEWAY_SLOTS=str(slots),
         JEEVES_GATEWAY_THREADS="1",
+        JEEVES_GATEWAY_PROMPT_THREADS=str(CORES),
         JEEVES_GATEWAY_CONTEXT_TOKENS=str(CONTEXT_TOKENS),
         JEEVES_GATEWAY_QUEUE_SECONDS_MAX="120",
         JEEVES_GATEWAY_TOKEN_GAP_SECONDS_MAX="120",
@@ -113,6 +121,7 @@ def bare(slots: int, folder: Path) -> Server:
         log_path=folder / "bare.log",
         slots=slots,
         context_tokens_per_slot=CONTEXT_TOKENS,
+        threads_batch=CORES,
     )
     body = {"messages": [{"role": "user", "content": "What is a node?"}], "max_tokens": 1}
     command = list(spec.command_line(find_engine_binary(), port))
@@ -135,7 +144,7 @@ def llama_cpp_server() -> Server:
         "port": port,
         "n_ctx": CONTEXT_TOKENS,
         "n_threads": 1,
-        "n_threads_batch": 1,
+        "n_threads_batch": CORES,
         "interrupt_requests": False,
         "verbose": False,
         "api_key": KEY,
@@ -169,7 +178,7 @@ async def measure(arguments: argparse.Namespace, folder: Path) -> None:
             for server in servers:
                 bursts[server.name].append(await burst(server, 2 * number, chats, tokens))
             for server in servers:
-                singles[server.name].append(await burst(server, 2 * number + 1, 1, 2 * tokens))
+                singles[server.name].append(await burst(server, 2 * number + 1, 1, tokens))
     finally:
         for server in servers:
             server.stop()
@@ -177,7 +186,7 @@ async def measure(arguments: argparse.Namespace, folder: Path) -> None:
         speeds = {name: [one.tokens_per_second for one in rounds] for name, rounds in found.items()}
         firsts = {name: [one.first_token_seconds for one in rounds] for name, rounds in found.items()}
         for name, rounds in found.items():
-            show(name, f"{title}: tokens/s", speeds[name], "")
+            show(name, f"{title}: tokens/s", speeds[name], f"of {min(one.written for one in rounds)} tokens or more")
             show(name, f"{title}: first token p50", firsts[name], f"s, {sum(one.failed for one in rounds)} failed")
         for slots in widths:
             for peer in (f"bare-{chats}", "llama_cpp.server"):
@@ -190,7 +199,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--chats", type=int, default=8)
-    parser.add_argument("--tokens", type=int, default=48)
+    parser.add_argument("--tokens", type=int, default=128)
     arguments = parser.parse_args()
     sys.stdout.write(f"load average {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores\n")
     with tempfile.TemporaryDirectory(prefix="jeeves-bench-") as folder:

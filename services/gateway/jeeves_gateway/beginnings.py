@@ -10,7 +10,7 @@ import asyncio
 import logging
 from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from jeeves_gateway.errors import UpstreamFailed, UpstreamStalled
 from jeeves_gateway.metrics import GatewayMetrics
@@ -81,14 +81,15 @@ class Beginnings:
         slots = self._process.spec.slots
         await self._compute(messages, Place(0))
         for slot in range(1, slots):
-            try:
-                if slot == 1:
-                    await self._copy("save", 0)
-                await self._copy("restore", slot)
-            except UpstreamFailed as exc:
-                self._give_up(exc)
-            if self._copy_file is None:
-                await self._compute(messages, Place(slot))
+            if self._copy_file is not None:
+                try:
+                    if slot == 1:
+                        await self._copy("save", 0)
+                    await self._copy("restore", slot)
+                    continue
+                except UpstreamFailed as exc:
+                    self._give_up(exc)
+            await self._compute(messages, Place(slot))
         self._process.empty_copy_file()
 
     async def computed(self, owner: str, messages: Sequence[Message], place: Place) -> Computed:
@@ -173,7 +174,7 @@ class Beginnings:
     def _copy_file(self) -> int | None:
         return None if self._broken else self._process.copy_file
 
-    async def _copy(self, action: Any, slot: int) -> None:
+    async def _copy(self, action: Literal["save", "restore"], slot: int) -> None:
         file = self._copy_file
         if file is None:
             raise UpstreamFailed("The engine was stopped.")

@@ -148,16 +148,18 @@ class LocalEngine:
             EngineNotReady: not started.
             UpstreamFailed: as `Upstream.stream`.
         """
-        endpoint, beginnings, began = self.endpoint, self._beginnings, self._clock()
+        endpoint, beginnings, slots, began = self.endpoint, self._beginnings, self._slots, self._clock()
         if beginnings is None:
             raise EngineNotReady("the engine was not started")
-        with self._slots.hold(owner, messages) as place:
+        with slots.hold(owner, messages) as place:
             there, cached_tokens = await beginnings.computed(owner, messages, place)
             spent = self._clock() - began
             async with aclosing(
                 self._upstream.stream(endpoint, messages, sampling, there, spent_seconds=spent)
             ) as pieces:
                 async for piece in pieces:
+                    if piece.text:
+                        slots.written(place, owner)
                     if cached_tokens is not None and piece.completion_tokens:
                         yield replace(piece, cached_tokens=cached_tokens)
                     else:

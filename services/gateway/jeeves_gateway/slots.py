@@ -33,6 +33,10 @@ class Place(NamedTuple):
     held: int = 0
 
 
+_NOBODY = "\0"
+"""Owner of a slot that may hold what any key wrote."""
+
+
 @dataclass(slots=True)
 class _Slot:
     number: int
@@ -73,11 +77,18 @@ class SlotBook:
             return
         reuse, held = slot.owner in (None, owner), slot.shared(blocks) if slot.owner == owner else 0
         self._turn += 1
-        slot.owner, slot.blocks, slot.used, slot.busy = owner, blocks, self._turn, True
+        # A request that goes away before the engine has begun with it leaves what was there.
+        slot.owner, slot.blocks, slot.used, slot.busy = owner if reuse else _NOBODY, blocks, self._turn, True
         try:
             yield Place(slot.number, reuse, blocks, held)
+            slot.owner = owner
         finally:
             slot.busy = False
+
+    def written(self, place: Place, owner: str) -> None:
+        """The engine has computed the prompt of a request that holds this place."""
+        if place.slot is not None:
+            self._slots[place.slot].owner = owner
 
     def _choose(self, owner: str, blocks: Sequence[int]) -> _Slot | None:
         free = [slot for slot in self._slots if not slot.busy]

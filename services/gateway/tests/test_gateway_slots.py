@@ -1,6 +1,6 @@
 """Slots of the engine: a conversation stays on its own, and no key ever profits from another key's text."""
 
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -53,6 +53,21 @@ def test_new_conversations_take_what_was_used_longest_ago() -> None:
         assert (place.slot, place.reuse, place.held) == (1, False, 0)
     with book.hold("other", prompt(0)) as place:
         assert (place.slot, place.reuse, place.held) == (1, True, len(place.blocks))
+
+
+def test_who_goes_away_before_the_engine_begins_owns_nothing() -> None:
+    book = SlotBook(1)
+    with book.hold("key", prompt(0)) as place:
+        book.written(place, "key")
+    for owner, reuse in (("other", False), ("other", False), ("key", False)):
+        with suppress(TimeoutError), book.hold(owner, prompt(0)) as place:
+            assert (place.reuse, place.held) == (reuse, 0)
+            raise TimeoutError
+    with suppress(TimeoutError), book.hold("key", prompt(0)) as place:
+        book.written(place, "key")
+        raise TimeoutError
+    with book.hold("key", prompt(0)) as place:
+        assert place.reuse and place.held
 
 
 def test_more_requests_than_slots_use_nothing() -> None:
