@@ -91,13 +91,7 @@ def create_app(settings: GatewaySettings, open_index: OpenIndex = SearchIndex.op
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-            await parts.room.stop()
-            await parts.upstream.close()
-            await parts.build_logs.close()
-            parts.library.close()
-            await parts.behind.flush()
-            await parts.in_use.close()
-            parts.record.close()
+            await _close(parts)
 
     async def engine_missing() -> str | None:
         return parts.room.problem or None
@@ -149,7 +143,9 @@ def _build_parts(settings: GatewaySettings, open_index: OpenIndex, metrics: Gate
     database = open_database(settings.database("gateway"))
     record, budget_store = GatewayRecord(database), BudgetStore(database)
     behind = WriteBehind(record, budget_store, metrics)
-    in_use = make_use(settings.gateway_rate_limit_storage, metrics)
+    budgets = Budgets(
+        budget_store, behind, _default_limits(settings), metrics, make_use(settings.gateway_rate_limit_storage, metrics)
+    )
     feedback = Feedback(database)
     features = FeatureSwitches(record, lambda: datetime.now(UTC))
     upstream = Upstream(settings.gateway_first_token_seconds_max, settings.gateway_token_gap_seconds_max)
@@ -194,8 +190,7 @@ def _build_parts(settings: GatewaySettings, open_index: OpenIndex, metrics: Gate
         recent=RecentAnswers(),
         retraining=_retraining_watch(settings, feedback, record),
         history_exchanges=settings.gateway_conversation_exchanges,
-        budgets=Budgets(budget_store, behind, _default_limits(settings), metrics, in_use),
-        in_use=in_use,
+        budgets=budgets,
         budget_store=budget_store,
         features=features,
         metrics=metrics,
@@ -281,6 +276,16 @@ async def _restore(parts: Parts) -> None:
         except JeevesError as exc:
             logger.error("index cannot be served: %s", exc.detail, extra={"code": exc.code})
     await parts.room.restore()
+
+
+async def _close(parts: Parts) -> None:
+    await parts.room.stop()
+    await parts.upstream.close()
+    await parts.build_logs.close()
+    parts.library.close()
+    await parts.behind.flush()
+    await parts.budgets.close()
+    parts.record.close()
 
 
 async def _keep_house(parts: Parts, settings: GatewaySettings) -> None:

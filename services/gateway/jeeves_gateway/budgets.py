@@ -213,6 +213,10 @@ class Budgets:
         await self._in_use.spend(caller.limit_key, tokens)
         self._behind.spend(caller.id, self._today(), tokens)
 
+    async def close(self) -> None:
+        """Let go of where usage is counted."""
+        await self._in_use.close()
+
     def _refused(self, reason: str, detail: str, wait_seconds: int) -> RateLimited:
         self._metrics.refusals.labels(reason).inc()
         return RateLimited(f"{detail} Try again in {wait_seconds} s.", wait_seconds)

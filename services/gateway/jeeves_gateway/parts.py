@@ -9,7 +9,6 @@ from jeeves_gateway.conversations import Conversations
 from jeeves_gateway.diagnosis.builds import BuildLogs
 from jeeves_gateway.features import FeatureSwitches
 from jeeves_gateway.feedback import Feedback, RecentAnswers
-from jeeves_gateway.in_use import InUse
 from jeeves_gateway.keys import Doorkeeper
 from jeeves_gateway.ladder import Ladder
 from jeeves_gateway.limits import RequestLimits
@@ -46,7 +45,6 @@ class Parts:
     history_exchanges: int
     budgets: Budgets
     budget_store: BudgetStore
-    in_use: InUse
     features: FeatureSwitches
     metrics: GatewayMetrics
     started_at: int
