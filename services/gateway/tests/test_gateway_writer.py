@@ -259,3 +259,17 @@ class Hit:
     rank: int = 1
     similarity: float = 0.5
     coverage: float = 0.5
+
+
+@pytest.mark.parametrize(
+    ("question", "answer", "flaw"),
+    [
+        ("What is an executor slot on a node?", "An executor slot is an executor slot.", "says-nothing"),
+        ("What is an executor?", "The executor on a node is an executor of the node.", "says-nothing"),
+        ("How many executors has a node?", "A node has executors.", "says-nothing"),
+        ("What is an executor?", "An executor is one slot on a node.", None),
+        ("Does a node run builds?", "Yes, a node runs builds.", None),
+    ],
+)
+def test_answers_that_say_nothing(some_passages, question: str, answer: str, flaw: str | None) -> None:
+    assert flaw_of(answer, SourceSet(question, some_passages)) == flaw
