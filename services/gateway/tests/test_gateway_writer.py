@@ -258,6 +258,7 @@ class Hit:
     score: float
     rank: int = 1
     similarity: float = 0.5
+    sentence: float = 0.5
     coverage: float = 0.5
 
 
