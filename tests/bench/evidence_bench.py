@@ -31,7 +31,7 @@ HARD_CASES = ROOT / "services" / "gateway" / "tests" / "out_of_scope_cases.jsonl
 CORPORA = Path(os.environ.get("JEEVES_CORPORA") or ROOT.parent / "shared" / "corpora")
 BOUNDS = (0.3, 0.35, 0.4, 0.5, 0.7, 0.75)
 HANDBOOK_SECTIONS_MIN = 2000
-FIGURES = ("coverage", "similarity", "domain", "strangeness", "missing name", "other product")
+FIGURES = ("coverage", "similarity", "domain", "strangeness", "missing name", "other product", "sentence")
 ANSWERABLE = ("starter pack", "development pairs", "search bench")
 OFF_TOPIC = ("everyday", "unrelated", "other-product", "nonexistent", "not-in-jenkins")
 
@@ -75,6 +75,7 @@ def figures(question: str, one: Retrieved) -> list[float]:
         one.topicality.strangeness,
         float(any(name.lower() not in text for name in proper_names(question))),
         float(is_about_other_product(question)),
+        max((hit.sentence for hit in top), default=0.0),
     ]
 
 

@@ -39,7 +39,7 @@ from jeeves_gateway.metrics import GatewayMetrics
 from jeeves_gateway.openai_form import ChatRequest
 from jeeves_gateway.outcome import Draft, Event, Opened, Outcome, Text
 from jeeves_gateway.passages import SourceSet
-from jeeves_gateway.quotation import note_unknown, quotation, speaks_of_made_up_syntax
+from jeeves_gateway.quotation import far_behind, note_unknown, quotation, speaks_of_made_up_syntax
 from jeeves_gateway.quoting import append_source, is_chinese, write_extract
 from jeeves_gateway.retrieval import Library
 from jeeves_gateway.scope import outside, outside_text
@@ -371,7 +371,7 @@ class Answerer:
         )
         start = len(cited.text)
         cited.add(f"\n\n---\n\n{lead}\n\n")
-        if not write_extract(cited, draft.question):
+        if not write_extract(cited, draft.question, far_behind(draft)):
             return self._closing(draft, cited, rung, grounded=False)
         return [Text(cited.text[start:]), *self._closing(draft, cited, rung, grounded=False)]
 

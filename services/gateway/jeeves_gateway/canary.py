@@ -27,7 +27,16 @@ ODDS_RATIO = 2.0
 SLOW_FACTOR = 3.0
 """An answer that takes so many times the champion's median counts as bad, the champion's own too."""
 _BAD = frozenset(
-    {"unsupported", "invented-names", "repeating", "empty", "control-tokens", "model", "refusal-overruled"}
+    {
+        "unsupported",
+        "invented-names",
+        "repeating",
+        "says-nothing",
+        "empty",
+        "control-tokens",
+        "model",
+        "refusal-overruled",
+    }
 )
 _TIMES_MIN = 20
 _TIMES_MAX = 200

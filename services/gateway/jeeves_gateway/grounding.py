@@ -7,7 +7,7 @@ from typing import Literal
 from jeeves_gateway.passages import SourceSet, content_terms
 from jeeves_shared.contracts.prompts import REFUSAL
 
-Flaw = Literal["empty", "repeating", "control-tokens", "unsupported", "invented-names", "second-best"]
+Flaw = Literal["empty", "repeating", "says-nothing", "control-tokens", "unsupported", "invented-names", "second-best"]
 
 ANSWER_SHARE_MIN = 0.7
 """Share of an answer's content terms that question and passages must hold.
@@ -21,6 +21,8 @@ _COULD_NOT_FIND = re.compile(
     r"(?i)\b(?:could|can|was|were)(?:\s?not|n't) (?:be |able to )?(?:find|found|answer)|"
     r"\bnot (?:mentioned|found|covered) in the (?:sources|documentation)|没有找到|未找到"
 )
+_IS = re.compile(r"\W*(.{1,120}?)\s+(?:is|are|means?|refers? to)\s+(.*)", re.DOTALL)
+_YES_OR_NO = re.compile(r"(?i)\W*(?:yes|no|it (?:is|does|can)|是|否|不|可以)")
 _REFUSAL_CHARACTERS_MAX = 300
 _BEGINNING_CHARACTERS = 80
 
@@ -38,11 +40,33 @@ def flaw_of(answer: str, sources: SourceSet) -> Flaw | None:
         return "control-tokens"
     if is_looping(answer):
         return "repeating"
-    if not sources.passages:
-        return None
+    return _flaw_beside_sources(answer, sources) if sources.passages else None
+
+
+def _flaw_beside_sources(answer: str, sources: SourceSet) -> Flaw | None:
+    if says_nothing(answer, sources.question):
+        return "says-nothing"
     if sources.invented(answer):
         return "invented-names"
     return "unsupported" if sources.share(answer) < ANSWER_SHARE_MIN else None
+
+
+def says_nothing(answer: str, question: str) -> bool:
+    """Whether an answer only says the question again, or says of a thing that it is that thing.
+
+    Source: none of 843 reference answers (starter pack, development pairs) does.
+    """
+    if "```" in answer:
+        return False
+    said = {token.term for token in content_terms(answer)}
+    if said <= {token.term for token in content_terms(question)}:
+        # "Yes." and "No, …" answer in the question's own words.
+        return not _YES_OR_NO.match(answer)
+    match = _IS.match(answer)
+    if match is None:
+        return False
+    subject, rest = ({token.term for token in content_terms(part)} for part in match.groups())
+    return bool(subject) and subject >= rest and said <= subject | rest
 
 
 def is_looping(text: str) -> bool:

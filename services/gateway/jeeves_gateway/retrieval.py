@@ -44,6 +44,10 @@ class FoundSection(Protocol):
         """Cosine of question and section."""
 
     @property
+    def sentence(self) -> float:
+        """Cosine by the index's sentence encoder; 0 without one."""
+
+    @property
     def coverage(self) -> float:
         """IDF-weighted share of the question's content terms that occur, in [0, 1]."""
 

@@ -11,6 +11,8 @@ _PLUGIN = re.compile(
     r"|\b[Pp]lug-?in (?:called |named )?[\"“'‘`](?P<after>[A-Z][\w+-]*(?: [\w+-]+){0,5})[\"”'’`]"
 )
 _EXCEPTION = re.compile(r"\w[\w.]*\.(\w+(?:Exception|Error))$")
+_NESTED = re.compile(r"\b(?:options|triggers|parameters|tools|libraries)\s*\{\s*([A-Za-z]\w*)")
+"""Plugins bring names of their own into these blocks, so that the sources are asked, not the catalog."""
 _CODE_END = re.compile(r"[\s({:=\[]")
 
 
@@ -31,6 +33,7 @@ def unknown_names(question: str, index: KnownIdentifiers, found: Iterable[Passag
     """
     names = [_CODE_END.split(name, maxsplit=1)[0] or name for name in index.unknown_identifiers(question)]
     names = [name for name in names if not _is_known_exception(name, index)]
+    names += [name for name in _NESTED.findall(question) if index.unknown_identifiers(f"`{name}`")]
     return tuple(dict.fromkeys((*names, *_unknown_plugins(question, tuple(found)))))
 
 

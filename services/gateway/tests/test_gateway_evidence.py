@@ -15,6 +15,7 @@ class Found:
     passage: Passage
     coverage: float = 0.8
     similarity: float = 0.5
+    sentence: float = 0.0
     rank: int = 1
     score: float = 0.8
 
@@ -38,6 +39,18 @@ def test_a_question_of_the_domain_is_answered_and_a_strange_one_is_not() -> None
 def test_a_name_that_the_sources_lack_counts_against_them() -> None:
     known, foreign = "How do I run stages with Docker?", "How do I run stages with CircleCI?"
     assert evidence(foreign, RETRIEVED) < evidence(known, RETRIEVED)
+
+
+def test_the_sentence_encoder_has_a_say_where_there_is_one() -> None:
+    question = "How do I run stages with Docker?"
+    near = replace(RETRIEVED, found=(Found(PASSAGE, sentence=0.8),))
+    far = replace(RETRIEVED, found=(Found(PASSAGE, sentence=0.1),))
+    assert evidence(question, far) < evidence(question, RETRIEVED) < evidence(question, near)
+
+
+def test_a_refusal_is_overruled_only_where_the_passages_hold_the_question() -> None:
+    assert judge("How do I use Docker in a Pipeline?", RETRIEVED).strong
+    assert not judge("How do I use Docker with firmware debuggers in a Pipeline?", RETRIEVED).strong
 
 
 def test_few_sections_have_no_subject() -> None:

@@ -69,6 +69,8 @@ PAGE = Passage(
         ("com.acme.OddException in a closure", ("com.acme.OddException",)),
         ("How do I call `currentBuild.rewind('Build')` with `retry`?", ("currentBuild.rewind",)),
         ("What is the key `cooldowns:`?", ("cooldowns",)),
+        ("What does `triggers { onPayday() }` do?", ("onPayday",)),
+        ("What does `options { retry(3) }` do?", ()),
     ],
 )
 def test_names_that_the_sources_do_not_know(question: str, names: tuple[str, ...]) -> None:

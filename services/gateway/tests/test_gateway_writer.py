@@ -1,14 +1,21 @@
 """From the engine's text to the answer: markers, quotations, checks; with real passages."""
 
 import random
+from dataclasses import dataclass, replace
 
 import pytest
 
 from jeeves_gateway.citations import CitedText
 from jeeves_gateway.grounding import flaw_of, is_looping, is_refusal
+from jeeves_gateway.openai_form import ChatMessage, ChatRequest
+from jeeves_gateway.outcome import Draft
 from jeeves_gateway.passages import SourceSet, blocks
+from jeeves_gateway.quotation import far_behind
 from jeeves_gateway.quoting import append_source, best_code_block, is_chinese, wants_code, write_extract
+from jeeves_gateway.retrieval import Retrieved
 from jeeves_gateway.writer import AnswerWriter
+from jeeves_shared.contracts.documents import Passage
+from jeeves_shared.search import Topicality
 
 QUESTION = "How do I use withCredentials with a username and password?"
 CODE = (
@@ -212,3 +219,58 @@ def test_code_for_a_question(some_passages) -> None:
 )
 def test_kinds_of_questions(question, code, chinese) -> None:
     assert (wants_code(question), is_chinese(question)) == (code, chinese)
+
+
+def _page(number: int, path: str, text: str) -> Passage:
+    return Passage(
+        section_id=f"p{number}", source_path=path, url="", title="Agents", section=f"S{number}", text=text, licence=""
+    )
+
+
+def test_another_section_of_the_best_page_is_quoted_whole_and_another_page_by_its_best_paragraph() -> None:
+    more = "An agent has executors.\n\nA label names what an agent can do."
+    passages = [_page(0, "a.md", "An agent runs builds with a label."), _page(1, "a.md", more), _page(2, "b.md", more)]
+    same_page = write_extract(CitedText(passages[:2]), "What is an agent label?")
+    assert more in same_page
+    other_page = write_extract(CitedText([passages[0], passages[2]]), "What is an agent label?")
+    assert "A label names" in other_page and "executors" not in other_page
+    too_long = _page(3, "a.md", f"A label names an agent.\n\n{'Nothing else is said of it. ' * 120}")
+    assert "Nothing else" not in write_extract(CitedText([passages[0], too_long]), "What is an agent label?")
+
+
+def test_pages_far_behind_the_best_one_are_not_quoted() -> None:
+    passages = tuple(
+        _page(number, path, "An agent has a label.") for number, path in enumerate(("a.md", "a.md", "b.md"))
+    )
+    found = tuple(Hit(passage, score) for passage, score in zip(passages, (0.8, 0.5, 0.5), strict=True))
+    retrieved = Retrieved("index-1", 2, 3, found, (), Topicality(0.5, 0.5))
+    request = ChatRequest(messages=[ChatMessage(role="user", content="What is a label?")])
+    draft = Draft(request, "What is a label?", retrieved, SourceSet("What is a label?", passages))
+    assert far_behind(draft) == {2}, "the second is of the same page"
+    near = replace(retrieved, found=(*found[:2], Hit(passages[2], 0.7)))
+    assert far_behind(replace(draft, retrieved=near)) == set()
+    assert write_extract(CitedText(passages), "agent label", far_behind(draft)).count("[") == 1
+
+
+@dataclass(frozen=True)
+class Hit:
+    passage: Passage
+    score: float
+    rank: int = 1
+    similarity: float = 0.5
+    sentence: float = 0.5
+    coverage: float = 0.5
+
+
+@pytest.mark.parametrize(
+    ("question", "answer", "flaw"),
+    [
+        ("What is an executor slot on a node?", "An executor slot is an executor slot.", "says-nothing"),
+        ("What is an executor?", "The executor on a node is an executor of the node.", "says-nothing"),
+        ("How many executors has a node?", "A node has executors.", "says-nothing"),
+        ("What is an executor?", "An executor is one slot on a node.", None),
+        ("Does a node run builds?", "Yes, a node runs builds.", None),
+    ],
+)
+def test_answers_that_say_nothing(some_passages, question: str, answer: str, flaw: str | None) -> None:
+    assert flaw_of(answer, SourceSet(question, some_passages)) == flaw
