@@ -30,7 +30,7 @@ from jeeves_shared.contracts.prompts import Message, build_messages
 from jeeves_shared.contracts.requests import ServedModel
 from jeeves_shared.engine.spec import EngineSpec
 
-SLOTS = 3
+SLOTS, MANY = 3, 6
 CHATS = (2, 3, 4)
 COUNTED = ", ".join(str(number) for number in range(1, 41))
 
@@ -181,8 +181,8 @@ class SlotEngine:
     """
 
     def __init__(self) -> None:
-        self.holds = [""] * SLOTS
-        self.busy = [asyncio.Lock() for _ in range(SLOTS)]
+        self.holds = [""] * MANY
+        self.busy = [asyncio.Lock() for _ in range(MANY)]
         self.leaks: list[str] = []
         self.chance = random.Random(1)
         self.going_on: set[asyncio.Task[Any]] = set()
@@ -216,7 +216,7 @@ class SlotEngine:
         return Response(status_code=200 if await asyncio.shield(work) else 400)
 
     async def _copied(self, action: str, slot: int, file: int) -> bool:
-        await asyncio.sleep(self.chance.uniform(0, 0.01))
+        await asyncio.sleep(self.chance.uniform(0, 0.05))
         async with self.busy[slot]:
             if action == "save":
                 os.ftruncate(file, 0)
@@ -230,16 +230,16 @@ async def test_whoever_goes_away_at_whatever_time_no_key_is_shown_what_another_w
     registry, chance = CollectorRegistry(), random.Random(2)
     file = os.memfd_create("test")
     process: Any = SimpleNamespace(
-        spec=SimpleNamespace(slots=SLOTS), copy_file=file, empty_copy_file=lambda: os.ftruncate(file, 0)
+        spec=SimpleNamespace(slots=MANY), copy_file=file, empty_copy_file=lambda: os.ftruncate(file, 0)
     )
     upstream, engine = Upstream(first_token_seconds=5, gap_seconds=5), SlotEngine()
-    admitted = asyncio.Semaphore(SLOTS)
+    admitted = asyncio.Semaphore(MANY)
     with serve(engine.app()) as url:
         endpoint = Endpoint(f"{url}/v1/chat/completions", {}, "m")
-        beginnings, book = Beginnings(process, endpoint, upstream, GatewayMetrics(registry)), SlotBook(SLOTS)
+        beginnings, book = Beginnings(process, endpoint, upstream, GatewayMetrics(registry)), SlotBook(MANY)
 
         async def ask(number: int, owner: str) -> None:
-            said = prompt(2, f"{owner} told {{}}{{}}: {'so ' * 30}")[1:3]
+            said = prompt(2, f"{owner} told {number // 10}, {{}}{{}}: {'so ' * 30}")[1:3]
             messages = build_messages(f"{owner} asks {number}", [], said)
             async with admitted:
                 with book.hold(owner, messages) as place:
@@ -248,12 +248,12 @@ async def test_whoever_goes_away_at_whatever_time_no_key_is_shown_what_another_w
 
         async def ask_a_while(number: int, owner: str) -> None:
             asking = asyncio.create_task(ask(number, owner))
-            await asyncio.wait([asking], timeout=chance.choice([5.0, 5.0, chance.uniform(0, 0.06)]))
+            await asyncio.wait([asking], timeout=chance.choice([5.0, 5.0, chance.uniform(0, 0.15)]))
             asking.cancel()
             await asyncio.gather(asking, return_exceptions=True)
 
-        for number in range(40):
-            owners = chance.choices("ab", k=4)
+        for number in range(30):
+            owners = chance.choices("ab", k=8)
             await asyncio.gather(*(ask_a_while(10 * number + at, owner) for at, owner in enumerate(owners)))
     await upstream.close()
     assert engine.leaks == []

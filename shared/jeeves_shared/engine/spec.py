@@ -91,7 +91,10 @@ class EngineSpec:
                 (self.slots < 1, f"slots is {self.slots}, at least 1 is needed"),
                 (self.context_tokens_per_slot < 64, f"context per slot is {self.context_tokens_per_slot}, below 64"),
                 (self.threads < 1, f"threads is {self.threads}, at least 1 is needed"),
-                (self.threads_batch == 0, "threads_batch is 0, at least 1 is needed"),
+                (
+                    self.threads_batch is not None and self.threads_batch < 1,
+                    f"threads_batch is {self.threads_batch}, at least 1 is needed",
+                ),
                 (not 0 <= self.log_level <= 5, f"log level {self.log_level} is not within 0 to 5"),
                 (not key.isascii() or not key or any(c in key for c in ' ,"\n\0'), "api key is empty or not plain"),
             )

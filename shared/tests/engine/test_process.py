@@ -112,6 +112,32 @@ async def test_slot_keeps_its_prompt_and_slots_share_nothing(engine: EngineProce
     assert cached(other) == 0, "a slot must not see another slot's cache"
 
 
+async def test_a_slot_is_copied_through_memory_that_goes_with_the_engine(
+    engine_binary: Path, make_spec: SpecMaker
+) -> None:
+    async with (
+        EngineProcess(make_spec(slots=2, copies_slots=True), engine_binary) as engine,
+        httpx.AsyncClient(base_url=engine.base_url, headers=engine.headers, timeout=60) as client,
+    ):
+        file = engine.copy_file
+        assert file is not None
+        prompt = {"prompt": "Agents run builds. " * 20, "n_predict": 1, "temperature": 0}
+        written = (await client.post("/completion", json=prompt | {"id_slot": 0})).json()
+        assert written["timings"]["prompt_n"] > 50
+        for slot, action in ((0, "save"), (1, "restore")):
+            answer = await client.post(f"/slots/{slot}?action={action}", json={"filename": str(file)})
+            assert answer.status_code == 200, answer.text
+        assert os.fstat(file).st_size > 100_000
+        assert os.fstat(file).st_mode & 0o777 == 0o600
+        again = (await client.post("/completion", json=prompt | {"id_slot": 1})).json()
+        assert again["timings"]["prompt_n"] == 1 and again["content"] == written["content"]
+        engine.empty_copy_file()
+        assert os.fstat(file).st_size == 0
+        refused = await client.post("/slots/1?action=restore", json={"filename": str(file)})
+        assert refused.status_code == 400, "what was forgotten cannot be had again"
+    assert engine.copy_file is None
+
+
 async def test_killed_engine_is_seen(engine: EngineProcess) -> None:
     assert engine.pid is not None
     exited = asyncio.create_task(engine.wait_exit())

@@ -31,7 +31,7 @@ def test_safe_switches(make_spec: SpecMaker) -> None:
         "--ctx-size 4000", "--no-slots", "--no-ui", "--offline", "--jinja", "--metrics", "--cache-prompt",
     ):  # fmt: skip
         assert wanted in text
-    assert "--embeddings" not in text
+    assert "--embeddings" not in text and "--slot-save-path" not in text
     assert "--api-key" not in text
 
 
@@ -39,9 +39,9 @@ def test_every_mistake_at_once(tmp_path: Path) -> None:
     with pytest.raises(SettingsError) as caught:
         EngineSpec(
             gguf_path=tmp_path, alias="a,b", log_path=tmp_path, slots=0, context_tokens_per_slot=1, threads=0,
-            host="192.0.2.1", port=70000, api_key=SecretStr("two,keys"), log_level=9,
+            threads_batch=0, host="192.0.2.1", port=70000, api_key=SecretStr("two,keys"), log_level=9,
         )  # fmt: skip
-    assert len(caught.value.errors) == 8
+    assert len(caught.value.errors) == 9
     assert "two,keys" not in str(caught.value)
 
 
@@ -52,3 +52,11 @@ def test_random_keys_and_environment(make_spec: SpecMaker) -> None:
     key = first.api_key.get_secret_value()
     assert environment == {"PATH": "/bin", "OMP_WAIT_POLICY": "active", "LLAMA_API_KEY": key}
     assert first.environment({})["OMP_WAIT_POLICY"] == "passive"
+
+
+def test_threads_of_prompts_and_copies(make_spec: SpecMaker) -> None:
+    plain = " ".join(make_spec(threads=1).command_line(Path("/engine"), 4242))
+    assert "--threads 1 --threads-batch 1" in plain
+    text = " ".join(make_spec(threads=1, threads_batch=2, copies_slots=True).command_line(Path("/engine"), 4242))
+    assert "--threads 1 --threads-batch 2" in text
+    assert "--slot-save-path /proc/self/fd" in text
