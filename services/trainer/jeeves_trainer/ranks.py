@@ -176,6 +176,7 @@ class FollowerContext(JobContext):
 
 def main() -> int:
     """Entry point of one process, in the environment that `accelerate launch` made."""
+    die_with_parent()  # a torchrun that is killed leaves its processes behind, to train beside the next attempt
     path = Path(sys.argv[1])
     spec = json.loads(path.read_bytes())
     first = int(os.environ.get("RANK", "0")) == 0
