@@ -15,22 +15,11 @@ from jeeves_shared.jenkinsfile.catalog import full_catalog
 _NESTED = re.compile(r"\b(post|when|agent)\s*\{\s*([A-Za-z]\w*)")
 _WHEN_FLAGS = ("beforeAgent", "beforeInput", "beforeOptions")
 
-_DIRECTIVES = (
-    *(
-        "agent",
-        "stages",
-        "stage",
-        "steps",
-        "post",
-        "environment",
-        "options",
-        "parameters",
-        "triggers",
-        "tools",
-        "input",
-    ),
-    *("when", "parallel", "matrix", "axes", "axis", "excludes", "exclude", "libraries", "script"),
-)
+_DIRECTIVE_NAMES = """
+agent stages stage steps post environment options parameters triggers tools input when parallel matrix axes axis
+excludes exclude libraries script
+"""
+_DIRECTIVES = tuple(_DIRECTIVE_NAMES.split())
 _KNOWN_DIRECTIVES = frozenset((*_DIRECTIVES, "pipeline", "values", "notValues", "name", "failFast", "node", "tool"))
 _DIRECTIVE = re.compile(
     r"(?i)\b(?:directive|section)s?,? `(?P<before>[A-Za-z]\w*)[^`\w]*`"
