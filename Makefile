@@ -83,6 +83,16 @@ bench: install-test $(VENV)/peers/bin/python ## Print the figures of this machin
 	$(BIN)/python tests/bench/search_quality.py
 	$(BIN)/python tests/bench/training_bench.py
 
+# Of other versions of transformers, trl and peft than ours. PyPI's torchvision and torchaudio only load beside CUDA's torch.
+$(VENV)/llamafactory/bin/python:
+	@$(PYTHON) -m venv $(VENV)/llamafactory
+	@$(VENV)/llamafactory/bin/pip install -q "llamafactory==0.9.5"
+	@$(VENV)/llamafactory/bin/pip uninstall -q -y torchvision torchaudio
+
+.PHONY: bench-training
+bench-training: install-test $(VENV)/llamafactory/bin/python ## Measure training beside a bare trl loop and LLaMA-Factory, which is fetched (10 minutes).
+	$(BIN)/python tests/bench/training_bench.py --llamafactory $(VENV)/llamafactory/bin/python
+
 .PHONY: bench-gateway
 bench-gateway: install-test ## Measure the gateway beside LiteLLM and nginx, which are fetched (5 minutes).
 	$(BIN)/python tests/bench/gateway_bench.py
