@@ -236,7 +236,8 @@ class SharedUse:
         try:
             async with asyncio.timeout(STORE_SECONDS_MAX):
                 return await question()
-        except (TimeoutError, OSError, RedisError) as exc:
+        except (TimeoutError, OSError, RedisError, RuntimeError) as exc:
+            # RuntimeError: what uvloop says of a write to a connection that Redis closed before its first word.
             self._down_until = self._clock() + OPEN_SECONDS
             self._metrics.degradations.labels("limit-store-down").inc()
             logger.warning("limit store is down, this process counts alone", extra={"kind": type(exc).__name__})
