@@ -6,11 +6,9 @@ step as JSON on the last line.
 
 import json
 import sys
-import time
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 # LLaMA-Factory imports it for sound, which is not trained on; PyPI's wheel only loads beside CUDA's torch.
 _torchaudio = ModuleType("torchaudio")
@@ -18,21 +16,7 @@ _torchaudio.__spec__ = ModuleSpec("torchaudio", None)
 sys.modules["torchaudio"] = _torchaudio
 
 from llamafactory.train.tuner import run_exp  # noqa: E402
-from transformers import TrainerCallback  # noqa: E402
-
-
-class StepClock(TrainerCallback):
-    """Seconds of each step."""
-
-    def __init__(self) -> None:
-        self.seconds: list[float] = []
-
-    def on_step_begin(self, *_: Any, **__: Any) -> None:
-        self._started = time.perf_counter()
-
-    def on_step_end(self, *_: Any, **__: Any) -> None:
-        self.seconds.append(time.perf_counter() - self._started)
-
+from step_clock import StepClock  # noqa: E402
 
 if __name__ == "__main__":
     clock = StepClock()

@@ -178,6 +178,12 @@ class Answerer:
 
     def _without_model(self, draft: Draft, generate: bool) -> list[Event]:
         """The refusal of a question that the sources cannot answer, or a quotation; empty if a model is to answer."""
+        events = self._refusal_or_quotation(draft, generate)
+        if not events and not generate:
+            raise Unavailable("The sources hold nothing that can be quoted on this.", 60)
+        return events
+
+    def _refusal_or_quotation(self, draft: Draft, generate: bool) -> list[Event]:
         retrieved = draft.retrieved
         if retrieved is None:
             return []
@@ -270,6 +276,7 @@ class Answerer:
         rest = held + writer.finish()
         overruled = not opened and draft.strong and is_refusal(writer.raw)
         if overruled and (quoted := self._instead(draft, "refusal-overruled")):
+            self._metrics.degradations.labels("refusal-overruled").inc()
             for event in quoted:
                 yield event
             return
@@ -283,9 +290,7 @@ class Answerer:
         draft.model = draft.model or self._room.model
         draft.reasons.append(reason)
         events = self._quoted(draft)
-        if events:
-            self._metrics.degradations.labels(reason).inc()
-        else:
+        if not events:
             draft.reasons.remove(reason)
         return events
 

@@ -249,6 +249,14 @@ class TestRoute:
         assert found.rung == "extractive" and found.reasons == ("rule-is-sure",)
         assert "secret file" in found.explanation and found.citations[0].source_path == "test/credentials.md"
 
+    def test_beside_a_sure_rule_no_model_is_asked_when_nothing_can_be_quoted(self, gateway, engine) -> None:
+        body = {"reason": "drill", "until": "2999-01-01T00:00:00Z"}
+        gateway.put("/v1/admin/switches/retrieval", json=body).raise_for_status()
+        log = b'error: No signing certificate "iOS Distribution" found\nFinished: FAILURE\n'
+        found = Diagnosis.model_validate(gateway.post("/v1/diagnose", content=log).raise_for_status().json())
+        assert found.findings.confidence == "high" and found.findings.fix
+        assert (found.explanation, found.citations, engine.requests) == ("", (), [])
+
     def test_model_never_sees_secrets_and_preview_is_what_it_sees(self, gateway, engine) -> None:
         unsure = STAGES.replace(
             "/srv/run.sh: line 3: mvn: command not found", "java.lang.NoSuchMethodError: hudson.X.y"
